@@ -1,11 +1,13 @@
-"""The azimuthal power spectrum: a short curve that tells how an image's energy is spread over its frequencies.
+"""The azimuthal power spectrum: how an image's energy is spread over its frequencies, as a short curve.
 
-Grey image -> DFT -> log amplitude -> mean of each ring of radii -> resampled to n values -> divided by the first.
-The method is that of Durall et al., "Unmasking DeepFakes with simple Features" (arXiv 1911.00686). Two variants:
+Grey image -> DFT -> log amplitude -> mean of each ring of radii -> resampled to n values -> divided by the
+first. The method is that of Durall et al., "Unmasking DeepFakes with simple Features" (arXiv 1911.00686).
+Two variants:
 
-published   bin for bin what its authors computed. Their rings lie around the middle of the spectrum's picture,
-            ((w - 1) / 2, (h - 1) / 2), which for even sizes is half a pixel off the zero frequency, and they lose
-            the first and the last radius. It is the default, so that figures compare with theirs.
+published   bin for bin what its authors computed. Their rings lie around the middle of the spectrum's
+            picture, ((w - 1) / 2, (h - 1) / 2), which for even sizes is half a pixel off the zero frequency,
+            and they lose the first and the last radius. It is the default, so that figures compare with
+            theirs.
 corrected   rings around the zero frequency, none lost.
 """
 
@@ -46,7 +48,7 @@ def azimuthal_spectra(
 
 
 def log_amplitude(grey: np.ndarray) -> np.ndarray:
-    """20 ln |F + epsilon| on the half plane that determines the whole: F(-u, -v) is the conjugate of F(u, v)."""
+    """20 ln |F + epsilon| on one half plane; the other half holds the conjugates."""
     spectrum = scipy.fft.rfft2(grey)  # twice as fast as NumPy's
     spectrum += EPSILON
     amplitude = np.abs(spectrum)
@@ -59,9 +61,9 @@ def log_amplitude(grey: np.ndarray) -> np.ndarray:
 def ring_averages(height: int, width: int, variant: str) -> csr_array:
     """The matrix that takes the half plane (raveled) to the mean of each ring of the whole plane.
 
-    The rings are laid on the whole, shifted plane, whose pixels are then looked up in the half plane. A pixel and
-    its opposite through the zero frequency share a value but not always a ring: the published variant's rings
-    have another centre. So a value of the half plane may count in two rings.
+    The rings are laid on the whole, shifted plane, whose pixels are then looked up in the half plane. A
+    pixel and its opposite through the zero frequency share a value but not always a ring: the published
+    variant's rings have another centre. So a value of the half plane may count in two rings.
     """
     if variant not in VARIANTS:
         raise ValueError(f'unknown variant "{variant}": choose from {", ".join(VARIANTS)}')

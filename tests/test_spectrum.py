@@ -25,7 +25,7 @@ def plain_corrected(grey: np.ndarray, n: int) -> np.ndarray:
     return values / values[0]
 
 
-# Both parities of each side: where the zero frequency lies and which pixels the half plane lacks depend on it.
+# Both parities of each side decide where the zero frequency lies and which pixels the half plane lacks.
 @pytest.mark.parametrize('size', [(256, 256), (255, 255), (64, 64), (40, 51), (51, 40), (33, 64), (12, 12)])
 def test_equal_to_the_textbook_loop(size):
     grey = noise(*size)
@@ -44,7 +44,7 @@ def test_equal_to_the_textbook_loop_on_a_picture():
 
 
 def test_a_ring_shows_at_its_radius():
-    """Noise amplified at 32 to 33 periods a picture, in every direction: the corrected rings are frequencies."""
+    """The corrected rings are frequencies: noise is amplified at 32 to 33 periods a picture."""
     frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(128) * 128, np.fft.fftfreq(128) * 128))
     gain = np.where((frequencies >= 32) & (frequencies < 33), 5, 1)
     grey = np.fft.ifft2(np.fft.fft2(noise(128, 128)) * gain).real
@@ -72,12 +72,12 @@ def test_shape_first_value_and_batch(variant):
 
 
 def test_why_a_flip_cannot_change_a_spectrum():
-    """A flip mirrors the amplitudes, and a ring holds the mirrored pixel as well: the lab report's augmentation
-    could not help.
+    """A flip mirrors the amplitudes, and a ring holds the mirrored pixel as well: the lab report's
+    augmentation could not help.
 
-    The published variant does change where the size is even, but for nothing that the picture tells: its rings
-    are half a pixel off, and the flip shifts the amplitudes within them. With an odd size they are centred, and
-    nothing changes.
+    The published variant does change where the size is even, but for nothing that the picture tells: its
+    rings are half a pixel off, and the flip shifts the amplitudes within them. With an odd size they are
+    centred, and nothing changes.
     """
     image = Image.fromarray(noise(128, 128))
     amplitude = np.abs(np.fft.fft2(image))
