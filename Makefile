@@ -1,0 +1,16 @@
+SHELL := bash
+
+.PHONY: check test format lock
+
+check:  ## lint, format, tests with coverage: what every change must pass
+	./.ci/run
+
+test:
+	./run_tests.sh
+
+format:
+	. ./setup.sh && "$$PYTHON" -m ruff check --fix . && "$$PYTHON" -m ruff format .
+
+lock:  ## requirements.in -> requirements.txt
+	@command -v uv >/dev/null || { echo 'uv is needed: `pip install uv`, outside of this project, or https://docs.astral.sh/uv' >&2; exit 1; }
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt
