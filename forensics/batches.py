@@ -1,0 +1,276 @@
+"""The fast path from a data set to whole batches on the device.
+
+A data set of pictures (it has `load(index) -> (picture, label)`) with a transform made of the usual steps is decoded
+once, kept as bytes, and cropped, flipped and normalised a batch at a time. Anything else goes through PyTorch's
+DataLoader as it is. Both ways give the same numbers: every sample has a random seed of its own in every pass, so that
+neither the way nor the number of workers changes an augmentation.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import transforms
+
+from forensics import runtime
+from forensics.errors import UserError
+from forensics.media import BrokenImage
+from forensics.progress import Progress
+
+CACHE_SHARE = 0.25  # of the free memory, for one data set
+MAX_SEED = 2**62
+
+
+class Batches:
+    """The batches of one pass over a data set: (inputs on the device, labels on the device, indices)."""
+
+    def __init__(self, dataset: Dataset, batch_size: int, device: torch.device, *,
+                 shuffle: bool = False, seed: int = 0, workers: int = 0):
+        if len(dataset) == 0:
+            raise UserError(f'There are no samples in {getattr(dataset, "root_path", "the data set")}.')
+        self.dataset, self.device, self.workers = dataset, device, workers
+        generator = torch.Generator().manual_seed(seed % MAX_SEED)
+        nof_samples = len(dataset)
+        order = torch.randperm(nof_samples, generator=generator) if shuffle else torch.arange(nof_samples)
+        self.seeds = torch.randint(MAX_SEED, (nof_samples,), generator=generator)
+        self.index_batches = [batch.tolist() for batch in order.split(batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.index_batches)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
+        transform = getattr(self.dataset, 'transform', None)
+        pipeline = BatchTransform.of(transform) if has_pictures(self.dataset) else None
+        if pipeline is None:
+            for indices, (inputs, labels) in zip(self.index_batches, self._loader(SeededItems), strict=True):
+                yield self._to_device(inputs), self._to_device(labels), indices
+            return
+        for indices, pictures, labels in self._decoded():
+            seeds = self.seeds[indices].tolist()
+            if isinstance(pictures, torch.Tensor):
+                inputs = pipeline(self._to_device(pictures), seeds)
+            else:  # pictures of several sizes
+                inputs = self._to_device(one_by_one(self.dataset, indices, pictures, transform, seeds))
+            yield channels_last(inputs), self._to_device(labels), indices
+
+    def _decoded(self) -> Iterator[tuple[list[int], torch.Tensor | list, torch.Tensor]]:
+        """Pictures as bytes, from memory where the whole data set is in it."""
+        cache = ByteCache.of(self.dataset)
+        if cache is not None and cache.complete:
+            for indices in self.index_batches:
+                yield indices, cache.pictures[indices].permute(0, 3, 1, 2), cache.labels[indices]
+            return
+        for indices, (pictures, labels) in zip(self.index_batches, self._loader(DecodedItems), strict=True):
+            if cache is not None:
+                cache.put(indices, pictures, labels)
+            yield indices, pictures, labels
+
+    def _loader(self, view: type) -> DataLoader:
+        # A generator of its own: without one the loader draws its workers' base seed from the global generator.
+        return DataLoader(view(self.dataset, self.seeds), batch_sampler=self.index_batches, num_workers=self.workers,
+                          collate_fn=view.collate, generator=torch.Generator())
+
+    def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.device.type == 'cuda' and tensor.device.type == 'cpu':
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return channels_last(tensor.to(self.device))
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def has_pictures(dataset: Dataset) -> bool:
+    """Whether `load` gives what `__getitem__` transforms. A subclass that changes one of them alone goes the plain way."""
+    owners = [next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in ('load', '__getitem__')]
+    return owners[0] is not None and owners[0] is owners[1]
+
+
+class SeededItems(Dataset):
+    """The plain way: the data set's own items, each under its own seed."""
+
+    def __init__(self, dataset: Dataset, seeds: torch.Tensor):
+        self.dataset, self.seeds = dataset, seeds
+
+    def __getitem__(self, index: int):
+        with runtime.seeded(int(self.seeds[index])):
+            return self.dataset[index]
+
+    collate = staticmethod(default_collate)
+
+
+class DecodedItems(Dataset):
+    """The fast way's first step: decoded pictures, untransformed."""
+
+    def __init__(self, dataset: Dataset, seeds: torch.Tensor):
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        picture, label = self.dataset.load(index)
+        return np.asarray(picture), label
+
+    @staticmethod
+    def collate(items: list[tuple[np.ndarray, int]]) -> tuple[torch.Tensor | list[np.ndarray], torch.Tensor]:
+        pictures, labels = zip(*items, strict=True)
+        if len({picture.shape for picture in pictures}) == 1:
+            # Height x width x channels in memory is what PyTorch calls channels_last.
+            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), torch.tensor(labels)
+        return list(pictures), torch.tensor(labels)
+
+
+def one_by_one(dataset: Dataset, indices: list[int], pictures: list, transform, seeds: list[int]) -> torch.Tensor:
+    inputs = []
+    for picture, seed in zip(pictures, seeds, strict=True):
+        with runtime.seeded(seed):
+            inputs.append(transform(Image.fromarray(picture)))
+    if len({tuple(tensor.shape) for tensor in inputs}) > 1:
+        sizes = {tuple(tensor.shape[1:]): index for tensor, index in zip(inputs, indices, strict=True)}
+        examples = ', '.join(f'{dataset.image_path(i)} is {w}x{h}' for (h, w), i in list(sizes.items())[:2])
+        raise UserError(f'Pictures of different sizes cannot be in one batch: {examples}. '
+                        f'Bring them to one size with `python preprocessing.py --no-detect --size 256 ...`.')
+    return torch.stack(inputs)
+
+
+class BatchTransform:
+    """Resize-free torchvision transforms (crop, flip, to tensor, normalise), applied to a batch of bytes at once."""
+
+    def __init__(self, crop: transforms.RandomCrop | None, flip: transforms.RandomHorizontalFlip | None,
+                 normalize: transforms.Normalize | None):
+        self.crop, self.flip, self.normalize = crop, flip, normalize
+
+    @classmethod
+    def of(cls, transform) -> 'BatchTransform | None':
+        """The same function for batches, or None for a transform that we do not know."""
+        if type(transform) is not transforms.Compose:
+            return None
+        steps = list(transform.transforms)
+
+        def take(kind: type):
+            return steps.pop(0) if steps and type(steps[0]) is kind else None
+
+        crop, flip = take(transforms.RandomCrop), take(transforms.RandomHorizontalFlip)
+        to_tensor, normalize = take(transforms.ToTensor), take(transforms.Normalize)
+        plain_crop = crop is None or (crop.fill == 0 and crop.padding_mode == 'constant' and not crop.pad_if_needed
+                                      and (crop.padding is None or isinstance(crop.padding, int)))
+        return cls(crop, flip, normalize) if to_tensor and plain_crop and not steps else None
+
+    def __call__(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+        if self.crop or self.flip:
+            pictures = self._augment(pictures, seeds)
+        inputs = pictures.float()
+        if self.normalize is None:
+            return inputs.div_(255)
+        mean, std = (torch.as_tensor(values, dtype=torch.float32, device=inputs.device).view(1, -1, 1, 1)
+                     for values in (self.normalize.mean, self.normalize.std))
+        return inputs.sub_(255 * mean).div_(255 * std)
+
+    def _augment(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+        padding = (self.crop.padding or 0) if self.crop else 0
+        padded = torch.nn.functional.pad(pictures, [padding] * 4) if padding else pictures
+        height, width = self.crop.size if self.crop else padded.shape[-2:]
+        if padded.shape[-2] < height or padded.shape[-1] < width:
+            raise UserError(f'Pictures of {pictures.shape[-1]}x{pictures.shape[-2]} pixels are too small to crop '
+                            f'{width}x{height} from. Scale them with `python preprocessing.py --no-detect --size 256 ...`.')
+        augmented = torch.empty((len(pictures), pictures.shape[1], height, width), dtype=pictures.dtype,
+                                device=pictures.device, memory_format=torch.channels_last)
+        state = torch.get_rng_state()
+        for picture, source, seed in zip(augmented, padded, seeds, strict=True):
+            torch.default_generator.manual_seed(seed)  # then torchvision's own draws, in its own order
+            top, left = self.crop.get_params(source, (height, width))[:2] if self.crop else (0, 0)
+            crop = source[:, top:top + height, left:left + width]
+            flipped = self.flip is not None and torch.rand(1) < self.flip.p
+            picture.copy_(crop.flip(-1) if flipped else crop)
+        torch.set_rng_state(state)
+        return augmented
+
+
+class ByteCache:
+    """A data set's pictures as bytes in memory: 197 KB each at 256 x 256. One that would not fit is not kept."""
+
+    _all: WeakKeyDictionary = WeakKeyDictionary()
+
+    def __init__(self, files: list[tuple]):
+        self.files = files
+        self.pictures: torch.Tensor | None = None
+        self.labels = torch.zeros(len(files), dtype=torch.long)
+        self.filled = torch.zeros(len(files), dtype=torch.bool)
+        self.refused = False
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> 'ByteCache | None':
+        """The data set's cache; a new one if a file was added, removed or rewritten since."""
+        files = [dataset.file_state(index) for index in range(len(dataset))]
+        cache = cls._all.get(dataset)
+        if cache is None or cache.files != files:
+            cache = cls._all[dataset] = cls(files)
+        return None if cache.refused else cache
+
+    @property
+    def complete(self) -> bool:
+        return self.pictures is not None and bool(self.filled.all())
+
+    def put(self, indices: list[int], pictures: torch.Tensor | list, labels: torch.Tensor) -> None:
+        if self.refused:
+            return
+        if isinstance(pictures, torch.Tensor):
+            rows = pictures.permute(0, 2, 3, 1)
+            if self.pictures is None:
+                shape = (len(self.files), *rows.shape[1:])
+                if np.prod(shape) < CACHE_SHARE * runtime.free_memory(torch.device('cpu')):
+                    self.pictures = torch.empty(shape, dtype=torch.uint8)
+        if self.pictures is None or not isinstance(pictures, torch.Tensor) or rows.shape[1:] != self.pictures.shape[1:]:
+            self.refused, self.pictures = True, None  # too large, or pictures of several sizes
+            return
+        self.pictures[indices] = rows
+        self.labels[indices] = labels
+        self.filled[indices] = True
+
+
+def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple[int, int], str]]:
+    """Decode every picture once, on all cores, and keep the bytes if they fit.
+
+    Returns what is broken, and the sizes that occur, each with the first file that has it.
+    """
+    cache = ByteCache.of(dataset)
+    broken: list[BrokenImage] = []
+    sizes: dict[tuple[int, int], str] = {}
+
+    def decode(index: int) -> tuple[np.ndarray, int] | BrokenImage:
+        try:
+            picture, target = dataset.load(index)
+            return np.asarray(picture), target
+        except BrokenImage as error:
+            return error
+
+    chunks = torch.arange(len(dataset)).split(256)  # so that a million pictures are not all in flight at once
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
+        for chunk in Progress(chunks, len(chunks), f'read {label} images'):
+            for index, decoded in zip(chunk.tolist(), pool.map(decode, chunk.tolist()), strict=True):
+                if isinstance(decoded, BrokenImage):
+                    broken.append(decoded)
+                    continue
+                pixels, target = decoded
+                sizes.setdefault((pixels.shape[1], pixels.shape[0]), dataset.image_path(index))
+                if cache is not None:
+                    cache.put([index], *DecodedItems.collate([(pixels, target)]))
+    return broken, sizes
+
+
+def scores_of(model: torch.nn.Module, dataset: Dataset, batch_size: int = 32,
+              workers: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """The model's outputs and the labels for every sample, in the data set's order, as CPU tensors."""
+    training = model.training
+    model.eval()
+    outputs, labels = [], []
+    try:
+        with torch.no_grad():
+            for inputs, targets, _ in Batches(dataset, batch_size, runtime.model_device(model), workers=workers):
+                outputs.append(model(inputs).float().cpu())
+                labels.append(targets.cpu())
+    finally:
+        model.train(training)
+    return torch.cat(outputs), torch.cat(labels)

@@ -1,0 +1,87 @@
+"""Where data sets lie and what is in them: <root>/<name>/{train,val,test}/{real,fake}, with an optional card."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from forensics.errors import UserError
+from forensics.media import image_files
+
+PARTS = ('train', 'val', 'test')
+CLASSES = ('real', 'fake')
+ROOT_VARIABLE = 'FACES_DATASETS'
+DEMO_ROOT = Path(__file__).resolve().parent.parent / 'demo_datasets'
+
+
+def roots() -> list[Path]:
+    """Folders that may hold data sets, the first that has the one asked for wins.
+
+    `--data-root` sets the environment variable, so that a choice made on the command line reaches
+    `load_dataset(name, part)`, whose signature is fixed, and worker processes too.
+    """
+    chosen = os.environ.get(ROOT_VARIABLE)
+    if chosen:
+        return [Path(chosen)]
+    return [Path('..') / 'Assignment4_datasets', Path('..'), DEMO_ROOT]
+
+
+def find_dataset(name: str) -> Path:
+    """The data set's folder."""
+    for root in roots():
+        folder = root / name
+        if any((folder / part).is_dir() for part in PARTS) or any((folder / label).is_dir() for label in CLASSES):
+            return folder
+    searched = ', '.join(str(root) for root in roots())
+    raise UserError(
+        f'No data set "{name}" in {searched}. Run `python make_demo_data.py` to make the demo data, '
+        f'or point --data-root (or the variable {ROOT_VARIABLE}) at the folder that holds {name}/.'
+    )
+
+
+def find_part(name: str, part: str) -> Path:
+    """The folder of a data set's part, with its two classes."""
+    folder = find_dataset(name)
+    if not (folder / part).is_dir():
+        if any((folder / label).is_dir() for label in CLASSES):
+            raise UserError(
+                f'{folder} holds real/ and fake/ but no {"/, ".join(PARTS)}/. Split it first: `python preprocessing.py '
+                f'--no-detect --real {folder}/real --fake {folder}/fake --output {folder.parent / (name + "_split")}`'
+            )
+        raise UserError(f'{folder} has no part "{part}"; it has {", ".join(subfolders(folder)) or "no folders"}.')
+    return folder / part
+
+
+def subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def read_card(folder: str | Path) -> dict:
+    """The data set's card (source, licence, seed, counts, class names), or nothing if it has none."""
+    card = Path(folder) / 'dataset.json'
+    if not card.exists():
+        return {}
+    try:
+        return json.loads(card.read_text())
+    except ValueError as error:
+        raise UserError(f'{card} is not valid JSON ({error}); mend it or remove it.') from error
+
+
+def class_files(part_folder: str | Path) -> list[str]:
+    """'real/a.jpg', 'fake/b.jpg', ...: real first, each class sorted."""
+    folder = Path(part_folder)
+    return [f'{label}/{name}' for label in CLASSES if (folder / label).is_dir() for name in image_files(folder / label)]
+
+
+def count(part_folder: str | Path) -> dict[str, int]:
+    files = class_files(part_folder)
+    return {label: sum(file.startswith(label + '/') for file in files) for label in CLASSES}
+
+
+def fingerprint(folder: str | Path, files: list[str] | None = None) -> str:
+    """Changes when a file is added, removed, renamed or rewritten with another size. Reads no file's content,
+    so that it costs little on a million images."""
+    digest = hashlib.sha256()
+    for file in class_files(folder) if files is None else files:
+        digest.update(f'{file}\0{(Path(folder) / file).stat().st_size}\n'.encode())
+    return digest.hexdigest()[:16]

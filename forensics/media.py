@@ -1,0 +1,71 @@
+"""Open images safely: whatever the file holds, the answer is an RGB picture or an error that names the file."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from forensics.errors import UserError
+
+IMAGE_EXTENSIONS = frozenset('.jpg .jpeg .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm'.split())
+
+# Pillow refuses "decompression bombs" only at twice its own limit. No face crop comes near this.
+MAX_PIXELS = 100_000_000
+
+
+class BrokenImage(UserError):
+    """A file that should be an image and cannot be read as one."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f'{path}: {reason}')
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self):  # the default pickles only the message, and DataLoader workers send exceptions by pickle
+        return type(self), (self.path, self.reason)
+
+
+def is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith('.') and path.is_file()
+
+
+def image_files(folder: str | Path) -> list[str]:
+    """Sorted names of the images in a folder. Hidden files, sub-folders and other kinds of files are no images."""
+    return sorted(entry.name for entry in Path(folder).iterdir() if is_image_file(entry))
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """The picture as 8-bit RGB, fully decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # Pillow warns of odd metadata and big images; we judge size ourselves
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise BrokenImage(path, f'{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}')
+                image.load()
+                return to_rgb(image)
+    except UnidentifiedImageError as error:
+        raise BrokenImage(path, 'not an image') from error
+    except FileNotFoundError as error:
+        raise BrokenImage(path, 'no such file') from error
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(path, f'more than {MAX_PIXELS:,} pixels') from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
+        raise BrokenImage(path, f'cannot be read ({error})') from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Grey, palette, CMYK and 16-bit pictures as RGB; transparent ones on white, as a viewer shows them."""
+    if image.mode == 'RGB':
+        return image
+    if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+        # Pillow would clip 16-bit values at 255 and return a white picture.
+        values = np.asarray(image, dtype=np.float64)
+        values = values / 257 if values.max(initial=0) > 255 else values
+        return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8)).convert('RGB')
+    if image.has_transparency_data:
+        rgba = image.convert('RGBA')
+        white = Image.new('RGBA', rgba.size, 'white')
+        return Image.alpha_composite(white, rgba).convert('RGB')
+    return image.convert('RGB')
+

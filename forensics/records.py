@@ -1,0 +1,228 @@
+"""The only reader and writer of what a run leaves on disk: checkpoints, JSON logs, scores, figure paths.
+
+Nothing is half-written (a temporary file in the same folder, then `os.replace`), folders are made on writing, and
+only plain types are stored, so that strict JSON parsers and `torch.load(weights_only=True)` take everything.
+"""
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from forensics.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: writing stays atomic, but two runs that end at the same moment may lose an entry
+    fcntl = None
+
+
+# --- paths ---------------------------------------------------------------------------------------------------------
+
+
+def run_name(dataset: str, model: str, optimizer: str) -> str:
+    return '_'.join(part.replace('/', '-').replace(':', '-') for part in (dataset, model, optimizer))
+
+
+def log_path(folder: str, name: str) -> Path:
+    return Path(folder) / f'{name}.json'
+
+
+def checkpoint_path(folder: str, name: str) -> Path:
+    return Path(folder) / f'{name}.pt'
+
+
+def last_checkpoint_path(folder: str, name: str) -> Path:
+    return Path(folder) / f'{name}.last.pt'
+
+
+def figure_path(folder: str, dataset: str, model: str, figure: str) -> Path:
+    return Path(folder) / f'{run_name(dataset, model, figure)}.png'
+
+
+def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test') -> Path:
+    names = '__'.join(part.replace('/', '-').replace(':', '-') for part in (detector, dataset, condition))
+    return Path(folder) / 'scores' / f'{names}.json'
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place when the block ends well and disappears otherwise."""
+    path = Path(path)
+    # The suffix stays last because matplotlib and NumPy choose the format by it.
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, 'rb') as written:
+            os.fsync(written.fileno())  # or a power cut may leave the new name on old, empty blocks
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f'Cannot write {path}: {error.strerror or error}. Free some space or check the folder\'s '
+                        f'permissions, then run the same line again.') from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def plain(value):
+    """The value in JSON's own types: no NaN or infinity (strict parsers reject them), no NumPy scalars, no paths."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, 'tolist'):  # NumPy and torch, without importing either
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    return str(value)
+
+
+def write_json(path: str | Path, data) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(plain(data), indent=2, allow_nan=False) + '\n')
+
+
+def read_json(path: str | Path, made_by: str = ''):
+    """The file's content. `made_by` is the command that makes it, for the error message."""
+    hint = f' Make it with `{made_by}`.' if made_by else ''
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise UserError(f'No file {path}.{hint}') from error
+    except (ValueError, OSError) as error:
+        raise UserError(f'{path} cannot be read as JSON ({error}).{hint or " Restore it or remove it."}') from error
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """One writer at a time in this folder. The system drops the lock of a process that dies."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# --- the log of runs -----------------------------------------------------------------------------------------------
+
+
+def append_run(path: str | Path, run: dict) -> None:
+    """Add a run to the list in the file. A run with the same id takes the place of its earlier entry, so that one
+    killed between writing its log and saying that it is finished does not stand there twice."""
+    path = Path(path)
+    run_id = run.get('run', {}).get('id')
+    with locked(path.parent):
+        runs = read_runs(path) if path.exists() else []
+        same = [i for i, other in enumerate(runs) if run_id and other.get('run', {}).get('id') == run_id]
+        if same:
+            runs[same[0]] = run
+        else:
+            runs.append(run)
+        write_json(path, runs)
+
+
+def read_runs(path: str | Path) -> list[dict]:
+    runs = read_json(path, made_by='python train_main.py ...')
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise UserError(f'{path} is no log of training runs: a JSON list of objects is expected.')
+    return runs
+
+
+def last_run(path: str | Path) -> dict:
+    """The newest run, as every reader of the log takes it."""
+    runs = read_runs(path)
+    if not runs:
+        raise UserError(f'{path} holds no run yet. Make one with `python train_main.py ...`.')
+    return runs[-1]
+
+
+def best_epoch(run: dict) -> int:
+    """Index of the first epoch with the highest validation accuracy: the one whose checkpoint is kept."""
+    return max(range(len(run['val_acc'])), key=lambda epoch: (run['val_acc'][epoch], -epoch))
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
+    import torch
+
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(checkpoint, temporary)
+        except RuntimeError as error:  # a full disk reaches us as torch's own writer's error
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...') -> dict:
+    """The checkpoint on the CPU. Only tensors and plain values are read: a pickle that would run code is refused."""
+    import pickle
+
+    import torch
+
+    if not Path(path).is_file():
+        raise UserError(f'No checkpoint {path}. Make it with `{made_by}`.')
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f'{path} is no checkpoint of tensors and plain values, and nothing else is read from a '
+                        f'file that may come from a stranger.') from error
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f'{path} is damaged or no checkpoint ({reason}). Make it again with `{made_by}`.') from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f'{path} is no checkpoint: a dictionary with the key "model" is expected.')
+    return checkpoint
+
+
+# --- scores --------------------------------------------------------------------------------------------------------
+
+
+def write_scores(path: str | Path, files: list[str], labels, scores, **facts) -> None:
+    """Raw scores, one row of outputs a file; every metric is derived from them on reading."""
+    write_json(path, {**facts, 'files': files, 'labels': labels, 'scores': scores})
+
+
+def read_scores(path: str | Path) -> dict:
+    scores = read_json(path, made_by='python numerical_analysis.py ...')
+    if not isinstance(scores, dict) or not {'labels', 'scores'} <= scores.keys():
+        raise UserError(f'{path} is no record of scores. Make it with `python numerical_analysis.py ...`.')
+    return scores
+
+
+# --- facts about a run ---------------------------------------------------------------------------------------------
+
+
+def commit() -> str | None:
+    """The version of the code, '+' if it was changed since; None outside a git checkout."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(['git', '-C', str(root), *words], capture_output=True, text=True, timeout=10,
+                              check=True).stdout.strip()
+
+    try:
+        return git('rev-parse', '--short', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions(*packages: str) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {'python': sys.version.split()[0], **{package: version(package) for package in packages}}

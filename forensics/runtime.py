@@ -1,0 +1,146 @@
+"""The machine: device, seeds, memory, the allocator."""
+
+import contextlib
+import ctypes
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from forensics.errors import UserError
+
+DEVICE_VARIABLE = 'FACES_DEVICE'  # like the data root: a choice that has to reach functions with fixed signatures
+
+
+def device() -> torch.device:
+    """The chosen device; without a choice a GPU if there is one."""
+    chosen = os.environ.get(DEVICE_VARIABLE, '')
+    if not chosen:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        chosen = torch.device(chosen)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's answers to a device it lacks
+        raise UserError(f'No device "{chosen}" here ({str(error).splitlines()[0]}); try --device cpu.') from error
+    return chosen
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Where the model's parameters are; inputs have to go there."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device('cpu')
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)  # on every device
+
+
+def rng_state() -> dict:
+    """The state of every random number generator, in types that `torch.load(weights_only=True)` takes."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        'python': random.getstate(),
+        'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+    }
+
+
+def set_rng_state(state: dict) -> None:
+    torch.set_rng_state(state['torch'])
+    if state['cuda'] and torch.cuda.device_count() == len(state['cuda']):
+        torch.cuda.set_rng_state_all(state['cuda'])
+    version, internal, gauss_next = state['python']
+    random.setstate((version, tuple(internal), gauss_next))
+    kind, keys, *rest = state['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the CPU's generators start from `seed`; afterwards they go on as if nothing had happened."""
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def tune_allocator() -> None:
+    """Tell glibc to keep freed pages instead of returning them to the system.
+
+    PyTorch allocates and frees the same large activations in every step. By default glibc maps each afresh, and the
+    page faults cost more than a third of a step. On other systems nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # the constants of malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 64 * 2**20)
+
+
+def free_memory(target: torch.device) -> int:
+    """Bytes that a program may still take, respecting a container's limit."""
+    if target.type == 'cuda':
+        return torch.cuda.mem_get_info(target)[0]
+    import psutil
+
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or no limit ("max")
+        cgroup = Path('/sys/fs/cgroup')
+        limit = int((cgroup / 'memory.max').read_text())
+        free = min(free, limit - int((cgroup / 'memory.current').read_text()))
+    return free
+
+
+def training_memory(model: nn.Module, sample: torch.Tensor) -> tuple[int, int]:
+    """Bytes that training takes: (whatever the batch, for each image in it).
+
+    Measured, not guessed: one forward pass of two images counts what autograd keeps for the backward pass.
+    """
+    kept: dict[int, int] = {}
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = sample.unsqueeze(0).repeat(2, *[1] * sample.dim()).to(model_device(model))
+    with frozen_state(model), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model.train()(batch)
+        del output
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    # Weights, gradients and Adam's two moments; torch itself takes 600 MB, and convolutions need workspace.
+    return 4 * weights + 600 * 2**20, int(1.25 * sum(kept.values()) / 2)
+
+
+@contextlib.contextmanager
+def frozen_state(model: nn.Module) -> Iterator[None]:
+    """Leaves buffers (BatchNorm's statistics), random numbers and the training flags as they were."""
+    flags = {module: module.training for module in model.modules()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    random_state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(random_state)
+        for module, training in flags.items():
+            module.training = training
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])

@@ -1,0 +1,216 @@
+"""The architectures and the registry: a model is a class and one entry in MODELS.
+
+Every model returns two scores an image: index 0 for real, 1 for fake.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torchvision import transforms
+
+from bonus_model import BonusNet
+from forensics.errors import UserError
+from xception import (
+    WeightsUnavailable,
+    build_xception_backbone,
+    create_timm_model,
+    load_backbone_weights,
+    unknown_timm_model,
+)
+
+TIMM_PREFIX = 'timm:'
+
+
+# --- what a model takes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes a model's input. The defaults are the assignment's."""
+
+    size: int = 256
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, ...] = (0.2023, 0.1994, 0.2010)
+
+    @property
+    def only_size(self) -> int | None:
+        """The one size of picture that fits, or None: every size, because pictures are scaled."""
+        return self.size if self.size == Preprocessing.size else None
+
+    def train_transform(self) -> transforms.Compose:
+        augment = [transforms.RandomCrop(self.size, padding=4), transforms.RandomHorizontalFlip()]
+        return transforms.Compose([*self._resize(), *augment, *self._to_tensor()])
+
+    def test_transform(self) -> transforms.Compose:
+        return transforms.Compose([*self._resize(), *self._to_tensor()])
+
+    def _resize(self) -> list:
+        # Data sets hold 256x256 faces; a model of that size never resamples, which would blur the traces it looks for.
+        return [] if self.only_size else [transforms.Resize((self.size, self.size))]
+
+    def _to_tensor(self) -> list:
+        return [transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
+
+
+# --- architectures -------------------------------------------------------------------------------------------------
+
+
+class SimpleNet(nn.Module):
+    """The assignment's plain network: three convolutions and three dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, kernel_size=7)
+        self.conv2 = nn.Conv2d(6, 16, kernel_size=7)
+        self.conv3 = nn.Conv2d(16, 24, kernel_size=7)
+        self.pool = nn.MaxPool2d(2, 2)
+        self.relu = nn.ReLU()
+        self.fc1 = nn.Linear(24 * 26 * 26, 1024)
+        self.fc2 = nn.Linear(1024, 256)
+        self.fc3 = nn.Linear(256, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # ReLU after the pooling gives the same numbers (both are monotone) on a quarter of the values.
+        for convolution in (self.conv1, self.conv2, self.conv3):
+            x = self.relu(self.pool(convolution(x)))
+        x = self.relu(self.fc1(x.flatten(1)))
+        return self.fc3(self.relu(self.fc2(x)))
+
+
+class MyNet(nn.Module):
+    """A student's answer to the bonus question: five convolutions, 34,850 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels_and_kernels = [(3, 6, 7), (6, 16, 7), (16, 24, 7), (24, 16, 3), (16, 16, 5)]
+        for number, (inputs, outputs, kernel) in enumerate(channels_and_kernels, start=1):
+            setattr(self, f'conv{number}', nn.Conv2d(inputs, outputs, kernel))
+        self.pool = nn.MaxPool2d(2, 2)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(0.35)
+        self.fc = nn.Linear(256, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for convolution in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
+            x = self.relu(self.pool(convolution(x)))
+        return self.fc(self.dropout(x.flatten(1)))
+
+
+def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
+    """Xception whose `fc` is a perceptron with three hidden layers: 23,128,786 parameters.
+
+    `backbone_weights` is imagenet, none or a file; left out, ImageNet's are tried and, if they cannot be had, the
+    model says that it starts from random ones.
+    """
+    model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
+    model.fc = nn.Sequential(
+        nn.Linear(model.num_features, 1000), nn.ReLU(),
+        nn.Linear(1000, 256), nn.ReLU(),
+        nn.Linear(256, 64), nn.ReLU(),
+        nn.Linear(64, 2),
+    )  # fmt: skip
+    return model
+
+
+def get_timm_model(name: str, backbone_weights: str | None = None) -> nn.Module:
+    """Any of timm's backbones with a 2-way head."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    build = partial(create_timm_model, name, num_classes=2)
+    return with_backbone_weights(build, backbone_weights, head=config.classifier if config else 'head')
+
+
+def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, head: str) -> nn.Module:
+    """The model with the weights asked for. What it got in the end is told by its attribute `backbone_weights`."""
+    if weights is None:
+        try:
+            model, origin = build(pretrained=True), 'imagenet'
+        except WeightsUnavailable as error:
+            print(f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
+                  f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
+                  f'that random ones are wanted.)\n{"!" * 100}\n', file=sys.stderr)
+            model, origin = build(pretrained=False), 'random'
+    elif weights == 'imagenet':
+        model, origin = build(pretrained=True), 'imagenet'
+    elif weights == 'none':
+        model, origin = build(pretrained=False), 'random'
+    else:
+        model, origin = build(pretrained=False), f'file:{weights}'
+        load_backbone_weights(model, weights, head)
+    model.backbone_weights = origin
+    return model
+
+
+# --- the registry --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that the rest of the project has to know of a model."""
+
+    build: Callable[..., nn.Module]
+    cam_layer: str  # the layer whose activations Grad-CAM weighs
+    preprocessing: Preprocessing = Preprocessing()
+    has_backbone: bool = False  # then `build` takes `backbone_weights`
+
+
+MODELS = {
+    'SimpleNet': ModelSpec(SimpleNet, cam_layer='conv3'),
+    'XceptionBased': ModelSpec(get_xception_based_model, cam_layer='conv3', has_backbone=True),
+    'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
+    'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
+}
+
+
+def get_spec(name: str) -> ModelSpec:
+    if name in MODELS:
+        return MODELS[name]
+    if name.startswith(TIMM_PREFIX):
+        return timm_spec(name.removeprefix(TIMM_PREFIX))
+    raise UserError(f'No model "{name}". There are {", ".join(MODELS)} and {TIMM_PREFIX}NAME for any backbone of timm.')
+
+
+def timm_spec(name: str) -> ModelSpec:
+    import timm
+
+    if not timm.is_model(name):
+        raise unknown_timm_model(name)
+    config = timm.get_pretrained_cfg(name)
+    size = config.input_size[-1] if config.fixed_input_size else Preprocessing.size
+    preprocessing = Preprocessing(size, tuple(config.mean), tuple(config.std))
+    return ModelSpec(partial(get_timm_model, name), cam_layer='', preprocessing=preprocessing, has_backbone=True)
+
+
+def build_model(name: str, backbone_weights: str | None = None) -> nn.Module:
+    """A new model by its name; nothing else is built. 'none' is for callers who load a checkpoint next."""
+    spec = get_spec(name)
+    if spec.has_backbone:
+        return spec.build(backbone_weights=backbone_weights)
+    if backbone_weights not in (None, 'none'):
+        raise UserError(f'{name} has no backbone, so --backbone-weights {backbone_weights} cannot be met.')
+    return spec.build()
+
+
+def cam_layer(name: str, model: nn.Module) -> nn.Module:
+    """The layer for Grad-CAM: the registry's, or the last one with a spatial extent."""
+    layer = get_spec(name).cam_layer
+    if layer:
+        return model.get_submodule(layer)
+    features = getattr(model, 'feature_info', None)
+    if features:
+        return model.get_submodule(features[-1]['module'])
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)][-1]
+
+
+def activations_as_maps(model: nn.Module, activations: torch.Tensor) -> torch.Tensor:
+    """Channels x height x width, also of transformers, whose layers give tokens or put the channels last."""
+    if activations.dim() == 3:
+        tokens = activations[:, getattr(model, 'num_prefix_tokens', 0):]
+        side = round(tokens.shape[1] ** 0.5)
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
+    return activations.permute(0, 3, 1, 2) if getattr(model, 'output_fmt', 'NCHW') == 'NHWC' else activations

@@ -1,0 +1,87 @@
+"""Arguments that several scripts share: each function adds one to a parser. Also the way every script starts."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from forensics.datasets import ROOT_VARIABLE
+from forensics.errors import UserError
+
+
+def run(main: Callable) -> int:
+    """Run a script's `main` and turn what the user has to know into one readable message and an exit status."""
+    try:
+        result = main()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help is the script's own docstring."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def apply(args: argparse.Namespace) -> None:
+    """Make the choices of --data-root, --device and --seed hold for the whole process."""
+    if getattr(args, 'data_root', None):
+        os.environ[ROOT_VARIABLE] = args.data_root
+    if getattr(args, 'device', None):
+        from forensics import runtime
+
+        os.environ[runtime.DEVICE_VARIABLE] = args.device
+        runtime.device()  # a device that is not there is named now, not after the data set was read
+    if getattr(args, 'seed', None) is not None and 'torch' in sys.modules:
+        from forensics import runtime
+
+        runtime.seed_everything(args.seed)
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-d', '--dataset', default='fakes_dataset', metavar='NAME',
+                        help='name of the data set: fakes_dataset, synthetic_dataset or your own (default: %(default)s)')
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-m', '--model', default='SimpleNet', metavar='NAME',
+                        help='SimpleNet, XceptionBased, MyNet, BonusNet or timm:NAME (default: %(default)s)')
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-cpp', '-cp', '--checkpoint_path', required=True, metavar='FILE',
+                        help='checkpoint that train_main.py wrote: checkpoints/{dataset}_{model}_{optimizer}.pt')
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--seed', type=non_negative, default=0, help='of everything random (default: %(default)s)')
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--data-root', metavar='FOLDER',
+                        help=f'folder that holds the data sets (default: ${ROOT_VARIABLE}, ../Assignment4_datasets, .., '
+                             'demo_datasets)')
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1, mps (default: a GPU if there is one)')
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
+    return value
+
+
+def non_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'{text} is negative')
+    return value

@@ -1,0 +1,252 @@
+"""Train any model that gives scores on any data set, and log loss and accuracy of every epoch:
+
+Trainer(model, optimizer, criterion, batch_size, train_dataset, validation_dataset, test_dataset).run(epochs, logging)
+"""
+
+import math
+import time
+import uuid
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from common import CHECKPOINT_DIR, OUTPUT_DIR
+from forensics import records, runtime
+from forensics.batches import Batches
+from forensics.errors import UserError
+from forensics.progress import Progress
+
+METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
+
+
+@dataclass
+class LoggingParameters:
+    """What the log says of a run, and what its files are named after."""
+
+    model_name: str
+    dataset_name: str
+    optimizer_name: str
+    optimizer_params: dict
+
+    @property
+    def run_name(self) -> str:
+        return records.run_name(self.dataset_name, self.model_name, self.optimizer_name)
+
+
+class Trainer:
+    """The epoch loop. It knows neither what the model nor what the data set is.
+
+    Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None, criterion: nn.Module,
+                 batch_size: int, train_dataset: Dataset | None, validation_dataset: Dataset | None,
+                 test_dataset: Dataset | None, *, workers: int = 0, precision: str = 'float32'):
+        runtime.tune_allocator()
+        self.model = model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+        self.optimizer = optimizer
+        self.criterion = criterion
+        self.batch_size = batch_size
+        self.train_dataset = train_dataset
+        self.validation_dataset = validation_dataset
+        self.test_dataset = test_dataset
+        self.workers = workers
+        self.precision = precision
+        self.seed = torch.initial_seed()
+        self.epoch = 0  # finished epochs
+
+    # --- one pass --------------------------------------------------------------------------------------------------
+
+    def train_one_epoch(self) -> tuple[float, float]:
+        """Train on every sample once; the mean loss over the samples and the accuracy in percent."""
+        self.model.train()
+        batches = self._batches(self.train_dataset, shuffle=True)
+        totals = Totals()
+        progress = Progress(batches, len(batches), f'epoch {self.epoch + 1} train')
+        for number, (inputs, labels, indices) in enumerate(progress, start=1):
+            self.optimizer.zero_grad()
+            outputs, loss = self._forward(inputs, labels)
+            self._stop_if_not_finite(loss, number, indices)
+            loss.backward()
+            self.optimizer.step()
+            totals.add(loss, outputs, labels, self.criterion)
+            progress.show(loss=totals.loss, accuracy=totals.accuracy)
+        self.epoch += 1
+        return totals.loss, totals.accuracy
+
+    def evaluate_model_on_dataloader(self, dataset: Dataset) -> tuple[float, float]:
+        """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
+        training = self.model.training
+        self.model.eval()
+        batches = self._batches(dataset)
+        totals = Totals()
+        progress = Progress(batches, len(batches), 'evaluate')
+        with torch.no_grad():
+            for inputs, labels, _ in progress:
+                outputs, loss = self._forward(inputs, labels)
+                totals.add(loss, outputs, labels, self.criterion)
+                progress.show(loss=totals.loss, accuracy=totals.accuracy)
+        self.model.train(training)
+        return totals.loss, totals.accuracy
+
+    def validate(self) -> tuple[float, float]:
+        return self.evaluate_model_on_dataloader(self.validation_dataset)
+
+    def test(self) -> tuple[float, float]:
+        return self.evaluate_model_on_dataloader(self.test_dataset)
+
+    def _batches(self, dataset: Dataset, shuffle: bool = False) -> Batches:
+        # Order and augmentations follow from seed and epoch alone, so a resumed run meets the same ones.
+        seed = self.seed + 1_000_003 * self.epoch if shuffle else self.seed
+        return Batches(dataset, self.batch_size, runtime.model_device(self.model), shuffle=shuffle, seed=seed,
+                       workers=self.workers)
+
+    def _forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == 'bf16'):
+            outputs = self.model(inputs)
+        outputs = outputs.float()
+        if outputs.dim() == 2 and outputs.shape[1] == 1 and labels.dim() == 1:  # one logit: the score of "fake"
+            outputs, labels = outputs[:, 0], labels.to(outputs.dtype)
+        return outputs, self.criterion(outputs, labels)
+
+    def _stop_if_not_finite(self, loss: torch.Tensor, batch: int, indices: list[int]) -> None:
+        if math.isfinite(loss.item()):
+            return
+        name = getattr(self.train_dataset, 'image_path', lambda index: f'sample {index}')
+        raise UserError(f'The loss is {loss.item()} in epoch {self.epoch + 1}, batch {batch}. A smaller --lr may help. '
+                        f'The batch: {", ".join(name(index) for index in indices)}')
+
+    # --- all epochs ------------------------------------------------------------------------------------------------
+
+    def run(self, epochs: int, logging_parameters: LoggingParameters, *, facts: dict | None = None,
+            resume: bool = False) -> None:
+        """Train, evaluate after every epoch, keep the checkpoint that is best on validation, and log the run.
+
+        `facts` are what else the record should tell of the run. With `resume` an unfinished run of the same name goes
+        on after its last whole epoch, bit for bit as if it had never stopped.
+        """
+        log = new_log(logging_parameters, facts or {})
+        best_accuracy = -1.0
+        last_path = records.last_checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
+        if resume and last_path.exists():
+            log, best_accuracy, finished = self._restore(last_path, log)
+            if finished:
+                print(f'This run was finished after {self.epoch} epochs; {last_path} has nothing to go on with.')
+                return
+        elif resume:
+            print(f'No unfinished run ({last_path}): starting from the beginning.')
+        try:
+            while self.epoch < epochs:
+                start = time.monotonic()
+                results = (*self.train_one_epoch(), *self.validate(), *self.test())
+                for metric, value in zip(METRICS, results, strict=True):
+                    log[metric].append(value)
+                print(self._summary(epochs, log, time.monotonic() - start), flush=True)
+                if log['val_acc'][-1] > best_accuracy:
+                    best_accuracy = log['val_acc'][-1]
+                    self._save_best(logging_parameters, log)
+                self._save_last(last_path, log, best_accuracy, finished=False)
+        except KeyboardInterrupt:
+            print(f'\nInterrupted. {self.epoch} of {epochs} epochs are saved; '
+                  f'the same line with --resume goes on after them.', flush=True)
+            raise
+        self.write_output(logging_parameters, log)
+        self._save_last(last_path, log, best_accuracy, finished=True)
+
+    @staticmethod
+    def write_output(logging_parameters: LoggingParameters, data: dict) -> None:
+        """Append the run to the list in out/{dataset}_{model}_{optimizer}.json."""
+        records.append_run(records.log_path(OUTPUT_DIR, logging_parameters.run_name), data)
+
+    def _summary(self, epochs: int, log: dict, seconds: float) -> str:
+        values = {metric: log[metric][-1] for metric in METRICS}
+        parts = [f'{part} loss {values[f"{part}_loss"]:.4f}, accuracy {values[f"{part}_acc"]:.2f}'
+                 for part in ('train', 'val', 'test')]
+        return f'Epoch {self.epoch}/{epochs}: {"; ".join(parts)}  ({seconds:.1f} s)'
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------
+
+    def _save_best(self, logging_parameters: LoggingParameters, log: dict) -> None:
+        checkpoint = {
+            'model': {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()},
+            'val_acc': log['val_acc'][-1],
+            'test_acc': log['test_acc'][-1],
+            'epoch': self.epoch,
+            'run': log.get('run', {}),
+        }
+        records.save_checkpoint(records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name), checkpoint)
+
+    def _save_last(self, path, log: dict, best_accuracy: float, finished: bool) -> None:
+        records.save_checkpoint(path, {
+            'model': self.model.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'epoch': self.epoch,
+            'seed': self.seed,
+            'rng': runtime.rng_state(),
+            'best_val_acc': best_accuracy,
+            'log': log,
+            'finished': finished,
+        })
+
+    def _restore(self, path, log: dict) -> tuple[dict, float, bool]:
+        state = records.load_checkpoint(path)
+        for what, now in (('dataset', log['dataset']), ('model', log['model']), ('optimizer', log['optimizer'])):
+            if state['log'][what] != now:
+                raise UserError(f'{path} was trained with {what} {state["log"][what]}, not {now}. '
+                                f'Give the same line, or leave --resume out to start anew.')
+        for what in ('data', 'arguments'):
+            before, now = state['log']['run'].get(what), log['run'].get(what)
+            changed = sorted(key for key in {**(before or {}), **(now or {})} if (before or {}).get(key) != (now or {}).get(key))
+            if changed:
+                raise UserError(f'{path}: {what} changed since ({", ".join(changed)}). A run that goes on must see what '
+                                f'it saw before; leave --resume out to start anew.')
+        self.model.load_state_dict(state['model'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.epoch, self.seed = state['epoch'], state['seed']
+        runtime.set_rng_state(state['rng'])
+        return state['log'], state['best_val_acc'], state['finished']
+
+
+class Totals:
+    """Loss and accuracy over samples: a short last batch weighs what it holds."""
+
+    def __init__(self) -> None:
+        self.samples, self.loss_sum, self.correct = 0, 0.0, 0
+
+    def add(self, loss: torch.Tensor, outputs: torch.Tensor, labels: torch.Tensor, criterion: nn.Module) -> None:
+        batch = len(labels)
+        self.samples += batch
+        self.loss_sum += loss.item() * (1 if getattr(criterion, 'reduction', 'mean') == 'sum' else batch)
+        self.correct += int((predicted_classes(outputs) == true_classes(labels)).sum())
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.samples
+
+    @property
+    def accuracy(self) -> float:
+        return 100 * self.correct / self.samples
+
+
+def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:
+    """The larger score's class; of one logit, its sign."""
+    if outputs.dim() == 1 or outputs.shape[1] == 1:
+        return (outputs.reshape(-1) > 0).long()
+    return outputs.argmax(dim=1)
+
+
+def true_classes(labels: torch.Tensor) -> torch.Tensor:
+    """Class numbers; one-hot rows are taken too, because some criteria want them."""
+    return labels.argmax(dim=1) if labels.dim() == 2 and labels.shape[1] > 1 else labels.reshape(-1).long()
+
+
+def new_log(logging_parameters: LoggingParameters, facts: dict) -> dict:
+    return {
+        'model': logging_parameters.model_name,
+        'dataset': logging_parameters.dataset_name,
+        'optimizer': {'name': logging_parameters.optimizer_name, 'params': logging_parameters.optimizer_params},
+        **{metric: [] for metric in METRICS},
+        'run': {'id': uuid.uuid4().hex, **records.plain(facts)},
+    }

@@ -1,0 +1,136 @@
+"""Xception, the architecture of "Deep Learning with Depthwise Separable Convolutions" (Chollet, 2017).
+
+build_xception_backbone(pretrained=True) takes it from timm (`legacy_xception`), whose layers carry the names of the
+common PyTorch port (conv1, bn1, block1 ... block12, conv3, bn3, conv4, bn4, fc), so that everyone's checkpoints load.
+"""
+
+import contextlib
+import os
+import threading
+import urllib.request
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from forensics.errors import UserError
+
+WEIGHTS_HELP = 'imagenet, none (random weights) or the path of a file'
+
+
+class WeightsUnavailable(UserError):
+    """Pre-trained weights that were asked for and cannot be had."""
+
+
+def build_xception_backbone(pretrained: bool = True, **kwargs) -> nn.Module:
+    """Xception with its 1000-way `fc`; pre-trained on ImageNet, or WeightsUnavailable if that is impossible."""
+    return create_timm_model('legacy_xception', pretrained, **kwargs)
+
+
+def create_timm_model(name: str, pretrained: bool, **kwargs) -> nn.Module:
+    import timm  # takes a second: only who builds one of its nets should wait for it
+
+    if not timm.is_model(name):
+        raise unknown_timm_model(name)
+    if not pretrained:
+        return timm.create_model(name, **kwargs)
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise WeightsUnavailable(f'There are no pre-trained weights of {name}.')
+    if not weights_within_reach(config):
+        raise WeightsUnavailable(f'The pre-trained weights of {name} cannot be downloaded: no connection to their hub.')
+    try:
+        return timm.create_model(name, pretrained=True, **kwargs)
+    except Exception as error:  # the hub's client, urllib and the file's reader each have their own kinds
+        raise WeightsUnavailable(f'The pre-trained weights of {name} cannot be had '
+                                 f'({type(error).__name__}: {str(error).splitlines()[0][:200]}).') from error
+
+
+def unknown_timm_model(name: str) -> UserError:
+    return UserError(f'timm has no model "{name}". Names like it: '
+                     f'`python -c "import timm; print(timm.list_models(\'{name[:6]}*\'))"`')
+
+
+def weights_within_reach(config, patience: float = 6) -> bool:
+    """Whether the weights are in the cache or their host answers, decided within seconds: the clients that fetch
+    them would go on trying for minutes, and a name server that is cut off hangs as long."""
+    if config.hf_hub_id:
+        from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+        names = [config.hf_hub_filename] if config.hf_hub_filename else ['model.safetensors', 'pytorch_model.bin']
+        if any(isinstance(try_to_load_from_cache(config.hf_hub_id, name), str) for name in names):
+            return True
+        if constants.HF_HUB_OFFLINE:
+            return False
+        url = hf_hub_url(config.hf_hub_id, names[0])
+    elif config.url:
+        cached = Path(torch.hub.get_dir()) / 'checkpoints' / os.path.basename(config.url)
+        if cached.exists():
+            return True
+        url = config.url
+    else:
+        return bool(config.file)
+
+    answers = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            request = urllib.request.Request(url, method='HEAD')
+            answers.append(urllib.request.urlopen(request, timeout=patience).status < 400)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return answers == [True]
+
+
+def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') -> None:
+    """Weights from a file into the model, all but its head, which belongs to another task.
+
+    Takes the files of the common PyTorch ports: wrapped in 'model' or 'state_dict', names with 'module.' in front,
+    with or without `fc`, 1x1 kernels of pointwise convolutions stored as matrices.
+    """
+    state = read_state_dict(path)
+    own = model.state_dict()
+    fitted = {}
+    for name, tensor in state.items():
+        name = next((name.removeprefix(prefix) for prefix in ('module.', 'model.', 'backbone.')
+                     if name.startswith(prefix)), name)
+        name = name.replace('last_linear.', 'fc.')
+        if name.startswith(head + '.'):
+            continue
+        if name in own and tensor.dim() == 2 and own[name].dim() == 4:
+            tensor = tensor[:, :, None, None]
+        fitted[name] = tensor
+    wanted = {name: tensor for name, tensor in own.items() if not name.startswith(head + '.')}
+    problems = [f'{name} is missing' for name in wanted
+                if name not in fitted and not name.endswith('num_batches_tracked')]
+    problems += [f'{name} is not part of the model' for name in fitted if name not in wanted]
+    problems += [f'{name} is {tuple(fitted[name].shape)}, not {tuple(tensor.shape)}'
+                 for name, tensor in wanted.items() if name in fitted and fitted[name].shape != tensor.shape]
+    if problems:
+        more = f' and {len(problems) - 3} more' if len(problems) > 3 else ''
+        raise UserError(f'{path} does not fit this backbone: {"; ".join(problems[:3])}{more}.')
+    model.load_state_dict({**own, **fitted})
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    if not Path(path).is_file():
+        raise UserError(f'No weights file {path}; --backbone-weights takes {WEIGHTS_HELP}.')
+    if Path(path).suffix == '.safetensors':
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f'{path} cannot be read as safetensors ({error}).') from error
+    from forensics.records import load_checkpoint
+
+    state = load_checkpoint(path, made_by='the program that wrote it')
+    for key in ('state_dict', 'model'):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UserError(f'{path} holds no state dictionary (names and tensors).')
+    return state
