@@ -1,4 +1,4 @@
-"""The shell scripts, in a scratch copy with spaces in its path, whose commands are stubs that log their calls."""
+"""The shell scripts, in a scratch copy with spaces in its path and with stubs that log their calls."""
 
 import importlib
 import os
