@@ -2,7 +2,7 @@
 # ./run_me.sh           trains all models and draws all figures of the assignment
 # ./run_me.sh --fresh   the same, from the first line, whatever an interrupted run left
 #
-# Each line below can be pasted into a terminal as well.
+# Each line below can be pasted into a terminal as well, after `. .venv/bin/activate` if the set-up made a .venv.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -87,8 +87,9 @@ try:
             key.update(f'{folder.resolve()} {datasets.fingerprint(datasets.find_part(name, part))}\n'.encode())
 except UserError as error:
     sys.exit(f'error: {error}')
-for file in ['run_me.sh', 'requirements.txt', *sorted(map(str, [*Path().glob('*.py'), *Path('forensics').rglob('*.py')]))]:
-    key.update(Path(file).read_bytes())
+code = sorted([*Path().glob('*.py'), *Path('forensics').rglob('*.py')])
+for file in [Path('run_me.sh'), Path('requirements.txt'), *code]:
+    key.update(file.read_bytes())
 print(key.hexdigest()[:16])
 END
 }
@@ -97,10 +98,11 @@ make_data='python make_demo_data.py'
 status=0
 if ! noted "started $make_data"; then key=$(ask_project) || status=$?; fi
 if [ $status = 3 ] || noted "started $make_data"; then
-    echo "No data set was found; making the demo data: $make_data"
+    echo "No data set was found, so the demo data is made: $make_data"
     echo "started $make_data" >"$notes"
     status=0
     $make_data || status=$?
+    if [ $interrupted != 0 ]; then status=$interrupted; fi
     if [ $status != 0 ]; then
         echo "Making the demo data failed with status $status: $make_data" >&2
         exit $status
@@ -112,6 +114,8 @@ if [ $status != 0 ]; then exit $status; fi
 
 if ! noted "key $key"; then
     if [ -e "$notes" ]; then echo 'The code or the data has changed since the unfinished run: starting from the beginning.'; fi
+    # What an older run saved is not for this one to resume.
+    rm -f checkpoints/{fakes_dataset_SimpleNet,synthetic_dataset_SimpleNet,synthetic_dataset_XceptionBased}_Adam.last.pt
     echo "key $key" >"$notes"
 fi
 
@@ -132,12 +136,14 @@ for line in "${lines[@]}"; do
     echo "started $line" >>"$notes"
     start=$SECONDS status=0
     eval "$command" || status=$?
+    if [ $interrupted != 0 ]; then status=$interrupted; fi
     if [ $status != 0 ]; then
         {
             echo
-            if [ $status = 130 ]; then echo "Interrupted in line $number of ${#lines[@]}:"; else
-                echo "Line $number of ${#lines[@]} failed with status $status:"
-            fi
+            case $status in
+                130) echo "Interrupted in line $number of ${#lines[@]}:" ;;
+                *) echo "Line $number of ${#lines[@]} failed with status $status:" ;;
+            esac
             echo "    $command"
             echo 'Start ./run_me.sh again to go on with this line, or ./run_me.sh --fresh to begin anew.'
         } >&2
@@ -149,4 +155,5 @@ done
 rm -f "$notes"
 
 echo
-echo "All ${#lines[@]} lines done in $(minutes $SECONDS) minutes. The figures are in $PWD/figures, the records in $PWD/out."
+echo "All ${#lines[@]} lines done; this start took $(minutes $SECONDS) minutes."
+echo "The figures are in $PWD/figures, the records in $PWD/out."

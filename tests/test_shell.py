@@ -25,8 +25,7 @@ ASSIGNMENT = [
     'python train_main.py -d synthetic_dataset -m SimpleNet --lr 0.001 -b 32 -e 5 -o Adam',
     TRAIN_XCEPTION,
     'python plot_accuracy_and_loss.py -m SimpleNet -j out/fakes_dataset_SimpleNet_Adam.json -d fakes_dataset',
-    'python plot_accuracy_and_loss.py -m SimpleNet -j out/synthetic_dataset_SimpleNet_Adam.json'
-    ' -d synthetic_dataset',
+    'python plot_accuracy_and_loss.py -m SimpleNet -j out/synthetic_dataset_SimpleNet_Adam.json -d synthetic_dataset',
     'python plot_accuracy_and_loss.py -m XceptionBased -j out/synthetic_dataset_XceptionBased_Adam.json'
     ' -d synthetic_dataset',
     f'python numerical_analysis.py -m SimpleNet -cpp {FAKES}',
@@ -78,20 +77,16 @@ class Project:
         self.root = folder / 'a folder of ours'
         self.calls_file = folder / 'calls.txt'
         self.trouble = folder / 'trouble.txt'
-        for name in ('out', 'figures'):
+        for name in ('out', 'figures', 'checkpoints'):
             (self.root / name).mkdir(parents=True)
         for name in ('run_me.sh', 'setup.sh', 'requirements.in', 'requirements.txt', '.gitignore'):
             shutil.copy(ROOT / name, self.root)
-        shutil.copytree(
-            ROOT / 'forensics', self.root / 'forensics', ignore=shutil.ignore_patterns('__pycache__')
-        )
+        shutil.copytree(ROOT / 'forensics', self.root / 'forensics', ignore=shutil.ignore_patterns('__pycache__'))
         for line in [*ASSIGNMENT, MAKE_DATA]:
             (self.root / line.split()[1]).write_text(STUB)
         (self.root / 'make_demo_data.py').write_text(STUB + STUB_DATA)
         self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(('COVERAGE', 'FACES_DATASETS'))
+            name: value for name, value in os.environ.items() if not name.startswith(('COVERAGE', 'FACES_DATASETS'))
         } | {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
 
     def start(self, *arguments: str) -> subprocess.Popen:
@@ -218,6 +213,21 @@ def test_killed_run_me_resumes_that_training_alone(project: Project):
     assert project.calls() == ASSIGNMENT
 
 
+def test_training_never_resumes_from_an_older_run(project: Project):
+    """Killed before its first epoch was saved, a training found the state of the run before."""
+    project.run()
+    trainings = [re.match(r'python train_main.py -d (\S+) -m (\S+) .* -o (\S+)', line) for line in ASSIGNMENT]
+    states = [project.root / f'checkpoints/{"_".join(match.groups())}.last.pt' for match in trainings if match]
+    for state in states:
+        state.write_text('of an older run')
+    project.calls()
+    project.kill_in(TRAIN_XCEPTION)
+    assert [state.exists() for state in states] == [False] * 3
+    states[2].write_text('of this run')
+    project.run()
+    assert states[2].exists()
+
+
 def test_interrupted_run_me_says_how_to_go_on(project: Project):
     status, output = project.kill_in(ASSIGNMENT[1], signal.SIGINT)
     assert status == 130
@@ -234,9 +244,7 @@ def test_fresh_begins_anew(project: Project):
     assert project.calls() == ASSIGNMENT
 
 
-@pytest.mark.parametrize(
-    'changed', ['demo_datasets/fakes_dataset/val/real/2.jpg', 'trainer.py', 'forensics/new.py']
-)
+@pytest.mark.parametrize('changed', ['demo_datasets/fakes_dataset/val/real/2.jpg', 'trainer.py', 'forensics/new.py'])
 def test_changed_data_or_code_begins_anew(project: Project, changed: str):
     project.kill_in(TRAIN_XCEPTION)
     project.calls()
