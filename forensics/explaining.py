@@ -1,0 +1,39 @@
+"""What the two explanations of a network, saliency and Grad-CAM, share."""
+
+import contextlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def frozen(model) -> Iterator[None]:
+    """Inside, the model is in evaluation mode and its parameters take no gradient.
+
+    Afterwards its modes, flags and gradients are what they were: explaining a network in the middle of its
+    training must not change the training.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    try:
+        model.eval()
+        for parameter, *_ in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, requires_grad, gradient in parameters:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = gradient
+
+
+def class_scores(outputs, labels):
+    """Each row's score of the class given for it; a single logit speaks for fake, minus it for real."""
+    outputs = outputs.reshape(len(outputs), -1)
+    if outputs.shape[1] == 1:
+        return outputs[:, 0] * (2 * labels - 1)
+    return outputs.gather(1, labels[:, None])[:, 0]
+
+
+def predicted_class_score(output):
+    """One image's highest score; of a single logit its size, the score of the class that its sign names."""
+    return output.max() if output.numel() > 1 else output.abs().sum()

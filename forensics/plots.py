@@ -1,0 +1,269 @@
+"""How every figure of the project looks, and the figures that more than one command draws.
+
+`plot_x(data, ax)` draws; the caller saves with `save(figure, figure_path(folder, dataset, model, 'x'))`.
+Nothing here keeps pyplot's global state, so that figures can be made in a server's threads too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from forensics import scoring
+from forensics.records import atomic_path, best_epoch
+
+# Okabe and Ito's colours: told apart with every kind of colour blindness, and in grey where it matters.
+BLUE, AMBER, PURPLE, GREEN, VERMILION, GREY = '#0072B2', '#E69F00', '#CC79A7', '#009E73', '#D55E00', '#767676'
+PART_COLOURS = {'train': BLUE, 'val': AMBER, 'test': PURPLE}
+PART_MARKERS = {'train': 'o', 'val': 's', 'test': '^'}
+CLASS_COLOURS = {'real': GREEN, 'fake': VERMILION}
+# Real's and fake's outputs and the score that decides; dashes as well, since two curves often coincide.
+SCORE_STYLES = {
+    'first': {'color': CLASS_COLOURS['real'], 'linestyle': '--'},
+    'second': {'color': CLASS_COLOURS['fake'], 'linestyle': '-.'},
+    'difference': {'color': 'black', 'linestyle': '-', 'linewidth': 1.2},
+}
+MAP_COLOURS = 'inferno'  # dark means little: brightness rises evenly, so that grey prints stay true
+
+# Sizes in points on paper: a figure is PAGE_WIDTH inches wide, the text width of an A4 page.
+PAGE_WIDTH = 6.7
+STYLE = {
+    'font.size': 8,
+    'axes.titlesize': 9,
+    'axes.labelsize': 8,
+    'figure.titlesize': 10,
+    'figure.titleweight': 'bold',
+    'legend.fontsize': 7.5,
+    'legend.framealpha': 0.9,
+    'xtick.labelsize': 7.5,
+    'ytick.labelsize': 7.5,
+    'lines.linewidth': 1.6,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.color': '#e4e4e4',
+    'grid.linewidth': 0.6,
+    'savefig.dpi': 200,
+}
+
+
+def style():
+    """`with plots.style():` around whatever draws."""
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
+def new_figure(height: float, width: float = PAGE_WIDTH):
+    """An empty figure of so many inches. Call it, and draw, inside `with style():`."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout='constrained')
+
+
+def save(figure, path: str | Path) -> None:
+    """Write the figure and say where it is."""
+    with atomic_path(path) as temporary, style():
+        figure.savefig(temporary)
+    print(f'Wrote {path}')
+
+
+def plot_message(text: str, ax) -> None:
+    """Words in place of a picture that cannot be drawn."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha='center', va='center', wrap=True, color=GREY, transform=ax.transAxes)
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+def plot_image(image: np.ndarray, ax, title: str = '', label: int | None = None, **options) -> None:
+    """A picture without axes, framed in its class's colour where the class is known."""
+    ax.imshow(image, interpolation='nearest', **options)
+    ax.grid(False)
+    ax.set(xticks=[], yticks=[])
+    colour = None if label is None else CLASS_COLOURS[class_name(label)]
+    for spine in ax.spines.values():
+        spine.set(visible=colour is not None, color=colour, linewidth=1.5)
+    if title:
+        ax.set_title(title, fontsize=STYLE['font.size'] - 1, color=colour or 'black', pad=2)
+
+
+def class_name(label: int) -> str:
+    return ('real', 'fake')[int(label)]
+
+
+def unnormalised(image: np.ndarray, transform=None) -> np.ndarray:
+    """A 3xHxW array as an HxWx3 picture between 0 and 1.
+
+    What the data set's transform subtracted and divided by is found in the transform itself. Without any,
+    values between 0 and 1 are taken as they are, and others are stretched to that range.
+    """
+    image = np.asarray(image, dtype=np.float32).transpose(1, 2, 0)
+    steps = (transform, *getattr(transform, 'transforms', ()))
+    for step in reversed(steps):
+        if hasattr(step, 'mean') and hasattr(step, 'std'):
+            image = image * np.asarray(step.std, dtype=np.float32) + np.asarray(step.mean, dtype=np.float32)
+            return image.clip(0, 1)
+    low, high = image.min(initial=0), image.max(initial=1)
+    return (image - low) / (high - low)
+
+
+def robustly_scaled(values: np.ndarray, percentile: float = 99) -> np.ndarray | None:
+    """Values from 0 to 1, the percentile (not the maximum, a single pixel) at 1; None for a blank map."""
+    values = np.asarray(values, dtype=np.float64)
+    if not values.size or not values.max() > 0:
+        return None
+    top = np.percentile(values, percentile)
+    return (values / (top if top > 0 else values.max())).clip(0, 1)
+
+
+def plot_map(values: np.ndarray, ax, title: str = '') -> None:
+    """A map of non-negative values over an image. A blank one is not drawn: it would look like a finding."""
+    scaled = robustly_scaled(values)
+    if scaled is None:
+        plot_message('blank map:\nall zero', ax)
+        return
+    plot_image(scaled, ax, title, cmap=MAP_COLOURS, vmin=0, vmax=1)
+
+
+# --- curves over epochs ------------------------------------------------------------------------------------
+
+
+def weights_note(run: dict) -> str:
+    """What a title has to say of the weights that training started from."""
+    weights = run.get('run', {}).get('backbone_weights')
+    return ' (random backbone)' if weights == 'random' else ''
+
+
+def _plot_epochs(run: dict, quantity: str, ax) -> int:
+    best = best_epoch(run)
+    for part, colour in PART_COLOURS.items():
+        values = [np.nan if value is None else value for value in run[f'{part}_{quantity}']]
+        ax.plot(
+            range(1, len(values) + 1),
+            values,
+            color=colour,
+            marker=PART_MARKERS[part],
+            markersize=4,
+            label=part,
+        )
+    ax.axvline(best + 1, color=GREY, linewidth=1, linestyle=':', zorder=0)
+    ax.set(xlabel='epoch', title=f'{run["model"]} on {run["dataset"]}{weights_note(run)}')
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return best
+
+
+def _spread(ax, least: float) -> None:
+    """Widen the y axis to at least so much, or the flat line of a net that learns nothing looks rugged."""
+    low, high = ax.get_ylim()
+    lack = max(least - (high - low), 0) / 2
+    ax.set_ylim(low - lack, high + lack)
+
+
+def plot_losses(run: dict, ax) -> None:
+    """Loss of the three parts over the epochs, the best one on validation marked."""
+    best = _plot_epochs(run, 'loss', ax)
+    ax.plot([], [], color=GREY, linewidth=1, linestyle=':', label=f'best validation accuracy: epoch {best + 1}')
+    ax.set_ylabel('mean loss over all samples')
+    _spread(ax, least=0.1)
+    ax.legend()
+
+
+def plot_accuracies(run: dict, ax, constant: float | None = None) -> None:
+    """Accuracy of the three parts over the epochs, and what a constant predictor gets on the test part."""
+    best = _plot_epochs(run, 'acc', ax)
+    chosen = run['test_acc'][best]
+    ax.plot(
+        best + 1,
+        chosen,
+        marker='*',
+        markersize=12,
+        color=PART_COLOURS['test'],
+        markeredgecolor='black',
+        markeredgewidth=0.6,
+        linestyle='none',
+        zorder=3,
+        label=f'test at the best validation epoch ({best + 1}): {chosen:.2f}%',
+    )
+    if constant is not None:
+        ax.axhline(
+            constant,
+            color=GREY,
+            linewidth=0.8,
+            linestyle='--',
+            zorder=0,
+            label=f'constant predictor, test: {constant:.2f}%',
+        )
+    ax.set_ylabel('accuracy [%]')
+    _spread(ax, least=20)
+    ax.legend()
+
+
+# --- ROC and DET -------------------------------------------------------------------------------------------
+
+
+SCORE_NAMES = {
+    'first': 'first score (real)',
+    'second': 'second score (fake)',
+    'difference': 'second - first (decides)',
+}
+
+
+def legend_below(ax) -> None:
+    """Under the axes: the curves of the two outputs take up opposite corners, so no place inside is free."""
+    ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.11), frameon=False, handlelength=4)
+
+
+def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
+    """ROC of several scores of the same images, the fakes being the positive class."""
+    from sklearn.metrics import RocCurveDisplay
+
+    for name, values in scores.items():
+        reason = scoring.undefined(labels, values)
+        if reason:
+            return plot_message(f'No ROC curve: {reason}.', ax)
+        legend = (
+            f'{SCORE_NAMES.get(name, name)}: AuC {scoring.auc(labels, values):.3f}, '
+            f'AP {scoring.average_precision(labels, values):.3f}'
+        )
+        RocCurveDisplay.from_predictions(
+            labels, values, ax=ax, pos_label=1, curve_kwargs={**SCORE_STYLES.get(name, {}), 'label': legend}
+        )
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=':', label='chance: AuC 0.500')
+    ax.set(
+        xlabel='real images called fake (false positive rate)',
+        ylabel='fakes called fake (true positive rate)',
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+    )
+    ax.set_aspect('equal')
+    legend_below(ax)
+    return None
+
+
+def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
+    """DET of several scores of the same images. The axes are probits, so 0 and 1 lie at infinity."""
+    from scipy.stats import norm
+    from sklearn.metrics import DetCurveDisplay
+
+    for name, values in scores.items():
+        reason = scoring.undefined(labels, values)
+        if reason:
+            return plot_message(f'No DET curve: {reason}.', ax)
+        rate = scoring.equal_error_rate(labels, values)
+        options = SCORE_STYLES.get(name, {})
+        legend = f'{SCORE_NAMES.get(name, name)}: EER {100 * rate:.1f}%'
+        if rate in (0, 1):
+            legend += ', a curve off the axes'
+        display = DetCurveDisplay.from_predictions(labels, values, ax=ax, pos_label=1, name=legend, **options)
+        if 0 < rate < 1:
+            ax.plot(*norm.ppf([[rate], [rate]]), marker='o', markersize=4, color=display.line_.get_color())
+    line = ax.get_xlim()
+    ax.plot(line, line, color=GREY, linewidth=0.8, linestyle=':', label='both rates equal (its crossing: EER)')
+    ax.set(
+        xlabel='real images called fake (false positive rate)',
+        ylabel='fakes called real (false negative rate)',
+    )
+    ax.set_aspect('equal')
+    legend_below(ax)
+    return None

@@ -1,0 +1,133 @@
+"""Which regions speak for the class that a network names, by Grad-CAM:
+
+python grad_cam_analysis.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset
+"""
+
+import argparse
+import contextlib
+import sys
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import detectors
+import models
+import options
+from common import FIGURES_DIR
+from forensics import explaining, plots, records, runtime, scoring
+from forensics.errors import UserError
+from utils import load_dataset
+
+SAMPLES_A_PAGE = 3
+
+
+class Explanation(NamedTuple):
+    image: np.ndarray  # HxWx3, 0 to 1
+    heat: np.ndarray  # HxW, 0 to 1; all zero where no region speaks for the class
+    overlay: np.ndarray  # HxWx3, uint8
+    predicted: int
+    probability: float  # that the network gives the predicted class
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    options.add_model(parser)
+    options.add_checkpoint(parser)
+    options.add_dataset(parser)
+    options.add_seed(parser)
+    options.add_data_root(parser)
+    options.add_device(parser)
+    return parser.parse_args(argv)
+
+
+def explain(sample: torch.Tensor, model: nn.Module, layer: nn.Module, transform=None) -> Explanation:
+    """Grad-CAM of one image (1x3xHxW) for the class that the model predicts for it."""
+    import cv2
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.image import show_cam_on_image
+
+    with explaining.frozen(model), torch.enable_grad(), contextlib.ExitStack() as stack:
+        cam = GradCAM(model, [layer], partial(models.activations_as_maps, model))
+        # GradCAM's own `with` releases the hooks as well, but swallows every IndexError.
+        stack.callback(cam.activations_and_grads.release)
+        # All parameters are frozen, so it is the image that has to ask for the gradient.
+        pixels = sample.detach().to(runtime.model_device(model), copy=True).requires_grad_()
+        heat = cam(pixels, targets=[explaining.predicted_class_score])[0]
+        outputs = cam.outputs.detach().cpu().numpy()
+
+    image = plots.unnormalised(sample[0].cpu().numpy(), transform)
+    blank = not heat.max() > 0
+    overlay = (
+        np.uint8(255 * image) if blank else show_cam_on_image(image, heat, use_rgb=True, colormap=cv2.COLORMAP_INFERNO)
+    )
+    fake = float(scoring.fake_probability(outputs)[0])
+    return Explanation(image, heat, overlay, predicted=int(fake > 0.5), probability=max(fake, 1 - fake))
+
+
+def get_grad_cam_visualization(test_dataset: Dataset, model: nn.Module) -> tuple[np.ndarray, torch.Tensor]:
+    """Grad-CAM over one random image, for the predicted class and the layer `model.conv3`; and its true label."""
+    if not len(test_dataset):
+        raise UserError('The data set is empty: there is no image to explain.')
+    sample, label = next(iter(DataLoader(test_dataset, batch_size=1, shuffle=True)))
+    return explain(sample, model, model.conv3, getattr(test_dataset, 'transform', None)).overlay, label
+
+
+def plot_explanation(explanation: Explanation, true_label: int, axes) -> None:
+    """One sample's row: image, map, overlay."""
+    true, predicted = plots.class_name(true_label), plots.class_name(explanation.predicted)
+    left, middle, right = axes
+    plots.plot_image(
+        explanation.image,
+        left,
+        f'true: {true}, predicted: {predicted}\nwith probability {explanation.probability:.3f}',
+        true_label,
+    )
+    if not explanation.heat.max() > 0:
+        plots.plot_message(f'blank map:\nno region of this layer\nspeaks for "{predicted}"', middle)
+        plots.plot_image(explanation.overlay, right, 'blank map, so no overlay')
+        return
+    plots.plot_image(
+        explanation.heat,
+        middle,
+        f'class explained: {predicted}\n(the predicted one)',
+        cmap=plots.MAP_COLOURS,
+        vmin=0,
+        vmax=1,
+    )
+    plots.plot_image(explanation.overlay, right, 'overlay')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    options.apply(args)
+    dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
+    model = detectors.load_network(args.checkpoint_path, args.model)
+    layer = models.cam_layer(args.model, model)
+    nof_real = len(dataset.real_image_names)
+    indices = {'real': range(nof_real), 'fake': range(nof_real, len(dataset))}
+    rng = np.random.default_rng(args.seed)
+    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
+
+    for label, (name, members) in enumerate(indices.items()):
+        chosen = rng.permutation(members)[:SAMPLES_A_PAGE]
+        with plots.style():
+            figure = plots.new_figure(height=0.9 + 2.4 * max(len(chosen), 1))
+            figure.suptitle(f'{heading}\nGrad-CAM of {name} images')
+            rows = figure.subplots(max(len(chosen), 1), 3, squeeze=False)
+            if not len(chosen):
+                plots.plot_message(f'There is no {name} image in the test part.', rows[0][1])
+            for index, axes in zip(chosen, rows, strict=False):
+                sample, _ = dataset[int(index)]
+                plot_explanation(explain(sample[None], model, layer, dataset.transform), label, axes)
+            plots.save(
+                figure,
+                records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name.capitalize()}_Image_grad_cam'),
+            )
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))

@@ -1,0 +1,137 @@
+"""Score a data set's test part with a trained network and draw its ROC and DET curves:
+
+python numerical_analysis.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from torch.utils.data import Dataset
+
+import detectors
+import options
+from common import FIGURES_DIR, OUTPUT_DIR
+from forensics import explaining, plots, records, scoring
+from forensics.datasets import CLASSES
+from forensics.errors import UserError
+from utils import load_dataset
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    options.add_model(parser)
+    options.add_checkpoint(parser)
+    options.add_dataset(parser)
+    options.add_data_root(parser)
+    options.add_device(parser)
+    return parser.parse_args(argv)
+
+
+def get_soft_scores_and_true_labels(dataset: Dataset, model: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First scores (real), second scores (fake) and labels (0 real, 1 fake), in the data set's order.
+
+    Scores are the model's outputs, before softmax. A model with one logit gives minus it and it.
+    """
+    if not len(dataset):
+        return np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
+    with explaining.frozen(model):
+        outputs, labels = detectors.score_dataset(dataset, model)
+    first, second = scoring.two_columns(outputs.numpy()).T
+    return first, second, labels.numpy()
+
+
+def plot_roc_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_labels):
+    """Draw the ROC curves of the first score, the second, and their difference, which decides."""
+    with plots.style():
+        scores = scoring.three_scores(all_first_soft_scores, all_second_soft_scores)
+        plots.plot_roc(scores, np.asarray(gt_labels), figure.gca())
+    return figure
+
+
+def plot_det_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_labels):
+    """The same three scores' DET curves: missed fakes against false alarms."""
+    with plots.style():
+        scores = scoring.three_scores(all_first_soft_scores, all_second_soft_scores)
+        plots.plot_det(scores, np.asarray(gt_labels), figure.gca())
+    return figure
+
+
+def print_table(first, second, labels, threshold: float | None) -> None:
+    """What the scores are worth; every accuracy stands beside the constant predictor's."""
+    print(f'{"":26}{"AuC":>7}{"95% interval":>18}{"AP":>8}{"EER":>8}')
+    for name, values in scoring.three_scores(first, second).items():
+        row = f'{plots.SCORE_NAMES[name]:26}'
+        if scoring.undefined(labels, values):
+            print(f'{row} undefined: {scoring.undefined(labels, values)}')
+            continue
+        low, high = scoring.auc_interval(labels, values)
+        print(
+            f'{row}{scoring.auc(labels, values):7.3f}{f"{low:.3f} to {high:.3f}":>18}'
+            f'{scoring.average_precision(labels, values):8.3f}{scoring.equal_error_rate(labels, values):8.1%}'
+        )
+    if not len(labels):
+        return
+    difference = second - first
+    print(
+        f'accuracy, the higher score decides: {scoring.accuracy(labels, difference > 0):.2f}%  '
+        + ', '.join(
+            f'{count} {name.replace("_", " ")}' for name, count in scoring.confusion(labels, difference > 0).items()
+        )
+    )
+    if threshold is not None:
+        print(
+            f'accuracy, difference above {threshold:.3f} (chosen on val): '
+            f'{scoring.accuracy(labels, difference > threshold):.2f}%'
+        )
+    constant, _ = scoring.commonest_decision(labels)
+    print(f'accuracy of always saying "{constant}": {scoring.constant_accuracy(labels):.2f}%')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    options.apply(args)
+    model = detectors.load_network(args.checkpoint_path, args.model)
+    checkpoint = Path(args.checkpoint_path)
+    facts = {
+        'detector': checkpoint.stem, 'model': args.model, 'dataset': args.dataset,
+        'scores_are': 'outputs before softmax: the first for real, the second for fake',
+        'checkpoint_sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        'backbone_weights': model.run.get('backbone_weights'),
+    }  # fmt: skip
+
+    def score(part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        dataset = detectors.fit_transform(load_dataset(args.dataset, part), args.model)
+        first, second, labels = get_soft_scores_and_true_labels(dataset, model)
+        names = dataset.real_image_names, dataset.fake_image_names
+        files = [f'{label}/{name}' for label, members in zip(CLASSES, names, strict=True) for name in members]
+        path = records.scores_path(OUTPUT_DIR, checkpoint.stem, args.dataset, part)
+        records.write_scores(path, files, labels, np.stack([first, second], axis=1), **facts, condition=part)
+        print(f'Wrote {path}')
+        return first, second, labels
+
+    # The threshold is a choice, and choices are made on the validation part.
+    try:
+        first, second, labels = score('val')
+        threshold = scoring.best_threshold(labels, second - first)
+    except UserError as error:  # the test part can be scored without it
+        print(f'No threshold is chosen: {error}')
+        threshold = None
+    first, second, labels = score('test')
+
+    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
+    print(f'\n{heading}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images')
+    print_table(first, second, labels, threshold)
+
+    for name, draw in (('roc_curve', plot_roc_curve), ('det_curve', plot_det_curve)):
+        with plots.style():
+            figure = draw(plots.new_figure(height=5.4, width=4.6), first, second, labels)
+            figure.gca().set_title(heading)
+            plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, name))
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))

@@ -1,0 +1,149 @@
+"""Which pixels move the true class's score, by the gradient of the score:
+
+python saliency_map.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset, Subset
+
+import detectors
+import options
+from common import FIGURES_DIR
+from forensics import explaining, plots, records, runtime
+from forensics.batches import Batches
+from forensics.errors import UserError
+from utils import load_dataset
+
+NOF_PAIRS, PAIRS_A_ROW = 36, 4
+# The backward pass of Xception keeps 200 MB an image, and larger batches are no faster.
+BATCH_SIZE = 8
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    options.add_model(parser)
+    options.add_checkpoint(parser)
+    options.add_dataset(parser)
+    options.add_seed(parser)
+    options.add_data_root(parser)
+    options.add_device(parser)
+    return parser.parse_args(argv)
+
+
+def compute_gradient_saliency_maps(samples: torch.Tensor, true_labels: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """B maps (BxHxW): |d score of the true class / d pixel|, the largest of the three channels.
+
+    The score is the one before softmax. The model is left as it was found: gradients, flags and mode.
+    """
+    if not len(samples):
+        return samples.new_zeros((0, *samples.shape[2:]))
+    device = runtime.model_device(model)
+    with explaining.frozen(model), torch.enable_grad():
+        pixels = samples.detach().to(device, copy=True).requires_grad_()
+        scores = explaining.class_scores(model(pixels), torch.as_tensor(true_labels).to(device).long())
+        if not scores.requires_grad:  # a model that does not look at the image
+            return torch.zeros_like(samples[:, 0])
+        # In evaluation mode no image influences another's score, so one backward pass gives each its own map.
+        (gradient,) = torch.autograd.grad(scores.sum(), pixels, allow_unused=True, materialize_grads=True)
+    return gradient.abs().amax(dim=1).to(samples.device)
+
+
+def mean_saliency_maps(dataset: Dataset, model: nn.Module) -> dict[str, tuple[np.ndarray | None, int]]:
+    """The mean map of each class over the whole data set, and how many images it is the mean of."""
+    sums, counts = [0.0, 0.0], [0, 0]
+    for samples, labels, _ in Batches(dataset, BATCH_SIZE, runtime.model_device(model)):
+        maps = compute_gradient_saliency_maps(samples, labels, model).cpu().double()
+        labels = labels.cpu()
+        for label in (0, 1):
+            sums[label] += maps[labels == label].sum(dim=0).numpy()
+            counts[label] += int((labels == label).sum())
+    return {
+        plots.class_name(label): (sums[label] / counts[label] if counts[label] else None, counts[label])
+        for label in (0, 1)
+    }
+
+
+def random_samples(dataset: Dataset, count: int, seed: int) -> Subset:
+    """Drawn from the whole data set without putting back; all of a smaller one."""
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    return Subset(dataset, order[:count].tolist())
+
+
+def plot_pairs(figure, dataset: Dataset, model: nn.Module, transform=None) -> None:
+    """Every image beside its map."""
+    cells = -(-len(dataset) // PAIRS_A_ROW), 2 * PAIRS_A_ROW
+    axes = figure.subplots(*cells).reshape(-1, 2)
+    pairs = iter(axes)
+    for samples, labels, _ in Batches(dataset, BATCH_SIZE, runtime.model_device(model)):
+        maps = compute_gradient_saliency_maps(samples, labels, model).cpu().numpy()
+        # The pairs come last: zip would take one more of them than there are samples in the batch.
+        for sample, label, saliency, (left, right) in zip(
+            samples.cpu().numpy(), labels.tolist(), maps, pairs, strict=False
+        ):
+            plots.plot_image(plots.unnormalised(sample, transform), left, plots.class_name(label), label)
+            plots.plot_map(saliency, right)
+    for unused in pairs:
+        for ax in unused:
+            ax.set_axis_off()
+
+
+def plot_mean_maps(figure, means: dict[str, tuple[np.ndarray | None, int]]) -> None:
+    for ax, (name, (mean, count)) in zip(figure.subplots(1, 2), means.items(), strict=True):
+        if mean is None:
+            plots.plot_message(f'There is no {name} image.', ax)
+        elif not mean.max() > 0:
+            plots.plot_message(f'The map of all {count} {name} images is blank:\nno pixel moves the score.', ax)
+        else:
+            top = np.percentile(mean, 99.5)
+            drawn = ax.imshow(mean, cmap=plots.MAP_COLOURS, vmin=0, vmax=top if top > 0 else mean.max())
+            ax.grid(False)
+            ax.set(xticks=[], yticks=[])
+            ax.set_title(f'{count} {name} images', color=plots.CLASS_COLOURS[name])
+            bar = figure.colorbar(drawn, ax=ax, shrink=0.8, extend='max')
+            bar.ax.ticklabel_format(style='sci', scilimits=(-2, 3), useMathText=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    options.apply(args)
+    runtime.tune_allocator()
+    dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
+    if not len(dataset):
+        raise UserError(
+            f'The test part of {args.dataset} holds no image; add some to {dataset.root_path}/real and /fake.'
+        )
+    model = detectors.load_network(args.checkpoint_path, args.model)
+    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
+
+    with plots.style():
+        chosen = random_samples(dataset, NOF_PAIRS, args.seed)
+        figure = plots.new_figure(height=9.2)
+        figure.suptitle(f'{heading}\nimages and saliency maps')
+        figure.supxlabel(
+            "|d score of the true class / d pixel|, maximum over channels; black is 0, yellow the map's "
+            'own 99th percentile',
+            fontsize=plots.STYLE['font.size'],
+        )
+        plot_pairs(figure, chosen, model, getattr(dataset, 'transform', None))
+        plots.save(
+            figure,
+            records.figure_path(FIGURES_DIR, args.dataset, args.model, 'saliency_maps_and_images_pairs'),
+        )
+
+        figure = plots.new_figure(height=3.6)
+        figure.suptitle(f'{heading}\nmean saliency maps')
+        figure.supxlabel(
+            'mean of |d score of the true class / d pixel|; each panel has its own scale',
+            fontsize=plots.STYLE['font.size'],
+        )
+        plot_mean_maps(figure, mean_saliency_maps(dataset, model))
+        plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, 'mean_saliency_maps'))
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))
