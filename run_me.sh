@@ -61,7 +61,7 @@ minutes() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 noted() { grep -qxF -- "$1" "$notes" 2>/dev/null; }
 
 # Prints the key of this run, that is of everything a finished line depends on: the code and the data. Says on stderr
-# where the data lies. Exit status 3: there is no data yet.
+# where the data lies. Exit status 3: a data set is missing.
 ask_project() {
     python - <<'END'
 import hashlib
@@ -94,20 +94,17 @@ print(key.hexdigest()[:16])
 END
 }
 
-make_data='python make_demo_data.py'
 status=0
-if ! noted "started $make_data"; then key=$(ask_project) || status=$?; fi
-if [ $status = 3 ] || noted "started $make_data"; then
-    echo "No data set was found, so the demo data is made: $make_data"
-    echo "started $make_data" >"$notes"
+key=$(ask_project) || status=$?
+if [ $status = 3 ]; then
+    echo 'No data set was found, so the demo data is made: python make_demo_data.py'
     status=0
-    $make_data || status=$?
+    python make_demo_data.py || status=$?
     if [ $interrupted != 0 ]; then status=$interrupted; fi
     if [ $status != 0 ]; then
-        echo "Making the demo data failed with status $status: $make_data" >&2
+        echo "Making the demo data ended with status $status. Start ./run_me.sh again to go on." >&2
         exit $status
     fi
-    rm -f "$notes"
     key=$(ask_project) || status=$?
 fi
 if [ $status != 0 ]; then exit $status; fi
