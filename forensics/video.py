@@ -1,0 +1,94 @@
+"""Frames of a video by PyAV: any codec that FFmpeg reads, the camera's rotation applied, evenly spaced over it all."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from forensics.errors import UserError
+
+VIDEO_EXTENSIONS = frozenset(
+    ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.3gp', '.ts')
+)
+
+
+class BrokenVideo(UserError):
+    """A file that should be a video and cannot be read as one."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f'{path}: {reason}')
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self):  # the default pickles only the message, and workers send exceptions by pickle
+        return type(self), (self.path, self.reason)
+
+
+def is_video_file(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith('.') and path.is_file()
+
+
+def sample_frames(path: str | Path, count: int | None) -> Iterator[tuple[float, Image.Image]]:
+    """(second, picture) of `count` frames spread over the whole video; None: the first frame alone.
+
+    A video of fewer frames gives all of them. Each frame stands for an equal stretch of the video and is taken from
+    that stretch's middle, because many videos begin and end with a fade.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise BrokenVideo(path, 'holds no video stream')
+            stream = container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            if count is None:
+                frame = next(container.decode(stream), None)
+                if frame is None:
+                    raise BrokenVideo(path, 'holds no frame')
+                yield 0.0, upright(frame)
+                return
+            yield from spread_frames(path, container, stream, count)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise BrokenVideo(path, f'cannot be read ({getattr(error, "strerror", None) or error})') from error
+
+
+def spread_frames(path, container, stream, count: int) -> Iterator[tuple[float, Image.Image]]:
+    # Reading the packets without decoding them gives the true number of frames and their times. The header's
+    # number is missing in some formats and wrong in videos that were cut.
+    times, keys = [], []
+    for packet in container.demux(stream):
+        if packet.pts is not None and not packet.is_discard:
+            times.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+    times, keys = sorted(set(times)), sorted(keys)
+    if not times:
+        raise BrokenVideo(path, 'holds no frame')
+    count = min(count, len(times))
+    wanted = [times[int((i + 0.5) * len(times) / count)] for i in range(count)]
+
+    container.seek(times[0], stream=stream)
+    frames, position, found = container.decode(stream), times[0] - 1, 0
+    for target in wanted:
+        key = keys[bisect_right(keys, target) - 1] if keys and keys[0] <= target else None
+        if key is not None and key > position:  # nothing between here and that key frame is needed
+            container.seek(key, stream=stream)
+            frames = container.decode(stream)
+        for frame in frames:
+            if frame.pts is None:
+                continue
+            position = frame.pts
+            if position >= target:
+                found += 1
+                yield float((target - times[0]) * stream.time_base), upright(frame)
+                break
+    if not found:
+        raise BrokenVideo(path, 'none of its frames can be decoded')
+
+
+def upright(frame) -> Image.Image:
+    """The frame as a player shows it. Telephones store every video lying and note how it was held."""
+    image = frame.to_image()
+    turn = round(frame.rotation) % 360
+    return image.rotate(turn, expand=True) if turn else image
