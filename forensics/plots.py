@@ -11,9 +11,9 @@ import numpy as np
 from forensics import scoring
 from forensics.records import atomic_path, best_epoch
 
-# Okabe and Ito's colours: told apart with every kind of colour blindness, and in grey where it matters.
-BLUE, AMBER, PURPLE, GREEN, VERMILION, GREY = '#0072B2', '#E69F00', '#CC79A7', '#009E73', '#D55E00', '#767676'
-PART_COLOURS = {'train': BLUE, 'val': AMBER, 'test': PURPLE}
+# Okabe and Ito's colours and, for the test part, Tol's wine: their purple is blue to the red-blind.
+BLUE, AMBER, WINE, GREEN, VERMILION, GREY = '#0072B2', '#E69F00', '#882255', '#009E73', '#D55E00', '#767676'
+PART_COLOURS = {'train': BLUE, 'val': AMBER, 'test': WINE}
 PART_MARKERS = {'train': 'o', 'val': 's', 'test': '^'}
 CLASS_COLOURS = {'real': GREEN, 'fake': VERMILION}
 # Real's and fake's outputs and the score that decides; dashes as well, since two curves often coincide.

@@ -1,0 +1,139 @@
+"""Metrics with known answers."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from forensics import scoring
+
+
+@pytest.mark.parametrize('decimals', [0, 1, 6])
+def test_auc_agrees_with_scikit_learn_also_on_ties(decimals):
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    scores = np.round(rng.normal(size=200) + labels, decimals)
+    assert scoring.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_auc_of_mirrored_scores_adds_up_to_one():
+    labels, scores = [0, 1, 0, 1, 1], np.array([0.1, 0.9, 0.5, 0.5, 0.2])
+    assert scoring.auc(labels, scores) + scoring.auc(labels, -scores) == pytest.approx(1)
+
+
+def test_auc_interval_holds_the_auc_and_is_the_same_twice():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 100)
+    scores = rng.normal(size=200) + labels
+    low, high = scoring.auc_interval(labels, scores)
+    assert low < scoring.auc(labels, scores) < high < low + 0.2
+    assert scoring.auc_interval(labels, scores) == (low, high)
+    narrow = scoring.auc_interval(np.tile(labels, 9), np.tile(scores, 9))
+    assert narrow[1] - narrow[0] < 0.5 * (high - low)
+
+
+def test_bootstrap_draws_images_of_each_class():
+    """With one image a class every draw is the same, so the interval is the value itself."""
+    assert scoring.auc_interval([0, 1], [0.2, 0.7]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ('scores', 'rate'),
+    [([1, 1, 2, 2], 0), ([2, 2, 1, 1], 1), ([5, 5, 5, 5], 0.5), ([1, 3, 2, 4], 0.5)],
+    ids=['apart', 'reversed', 'constant', 'half wrong'],
+)
+def test_equal_error_rate(scores, rate):
+    assert scoring.equal_error_rate([0, 0, 1, 1], scores) == pytest.approx(rate)
+
+
+def test_equal_error_rate_between_two_thresholds():
+    # Thresholds give (false alarms, misses) of (1/3, 1/2) and (2/3, 0): the line between them crosses at 3/7 ... of
+    # the staircase that the ROC really is, the vertical step at 1/3 from 1/2 down to 0.
+    labels, scores = [0, 0, 0, 1, 1], [1, 2, 4, 3, 5]
+    assert scoring.equal_error_rate(labels, scores) == pytest.approx(1 / 3)
+
+
+def test_one_class_gives_a_reason_and_no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for metric in (
+            scoring.auc,
+            scoring.auc_interval,
+            scoring.average_precision,
+            scoring.equal_error_rate,
+            scoring.best_threshold,
+        ):
+            assert metric([1, 1, 1], [0.1, 0.2, 0.3]) is None
+            assert metric([], []) is None
+    assert scoring.undefined([1, 1, 1]) == 'both classes are needed, and all 3 images are fake'
+    assert 'no images' in scoring.undefined([])
+    assert scoring.undefined([0, 1], [0.5, np.nan]) == '1 of 2 scores are not finite numbers'
+    assert scoring.undefined([0, 1], [0.5, 0.5]) is None
+
+
+def test_accuracy_and_the_constant_predictors():
+    labels, decisions = [0, 0, 0, 1], [0, 0, 1, 1]
+    assert scoring.accuracy(labels, decisions) == 75
+    assert scoring.constant_accuracy(labels) == 75
+    assert scoring.constant_accuracy([1, 1, 0]) == pytest.approx(200 / 3)
+    assert scoring.accuracy([], []) is scoring.constant_accuracy([]) is None
+
+
+def test_run_constant_accuracy():
+    run = {'run': {'data': {'test': {'real': 1400, 'fake': 700, 'fingerprint': 'x'}}}}
+    assert scoring.run_constant_accuracy(run) == pytest.approx(200 / 3)
+    assert scoring.run_constant_accuracy({}) is None
+    assert scoring.run_constant_accuracy({'run': {'data': None}}) is None
+
+
+def test_confusion():
+    assert scoring.confusion([0, 0, 1, 1, 1], [0, 1, 1, 1, 0]) == {
+        'real_called_real': 1,
+        'real_called_fake': 1,
+        'fake_called_real': 1,
+        'fake_called_fake': 2,
+    }
+
+
+def test_best_threshold_is_the_best_of_all():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        labels = np.r_[0, 1, rng.integers(0, 2, 15)]
+        scores = np.round(rng.normal(size=17) + labels, 1)
+        best = scoring.accuracy(labels, scores > scoring.best_threshold(labels, scores))
+        everywhere = np.r_[-9, np.unique(scores), (np.unique(scores)[1:] + np.unique(scores)[:-1]) / 2]
+        assert best == max(scoring.accuracy(labels, scores > threshold) for threshold in everywhere)
+
+
+def test_of_equal_thresholds_the_nearest_to_the_networks_own_is_taken():
+    # Both 0.15 and 0.55 are wrong once; 0 is nearer to the first.
+    assert scoring.best_threshold([0, 1, 0, 1], [0.1, 0.2, 0.5, 0.6]) == pytest.approx(0.15)
+
+
+def test_commonest_decision():
+    assert scoring.commonest_decision([0, 0, 0, 1]) == ('real', 0.75)
+    assert scoring.commonest_decision([1, 1, 1]) == ('fake', 1.0)
+    assert scoring.commonest_decision([]) is None
+
+
+def test_scores_of_one_logit():
+    assert scoring.two_columns([[2.0], [-1.0]]).tolist() == [[-2, 2], [1, -1]]
+    assert scoring.two_columns([2.0, -1.0]).tolist() == [[-2, 2], [1, -1]]
+    assert scoring.two_columns([[1.0, 2.0]]).tolist() == [[1, 2]]
+    assert scoring.two_columns(np.zeros((0, 1))).shape == (0, 2)
+
+
+def test_fake_probability():
+    assert scoring.fake_probability([[0.0, np.log(3)]])[0] == pytest.approx(0.75)
+    assert scoring.fake_probability([[np.log(3)]])[0] == pytest.approx(0.75)
+    assert scoring.fake_probability([np.log(3)])[0] == pytest.approx(0.75)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert scoring.fake_probability([[0, 1e4], [1e4, 0]]).tolist() == [1, 0]
+
+
+def test_bonus_score_is_the_formulas_value():
+    """Report 2 prints 2.89 for its AuC and parameters; its formula gives 2.61."""
+    assert scoring.bonus_score(95.8, 34_850) == pytest.approx(2.608, abs=5e-4)
