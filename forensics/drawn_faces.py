@@ -1,0 +1,1147 @@
+"""Drawn faces: a person and a moment in, a picture with landmarks and a face mask out.
+
+A head is a solid whose horizontal cuts are ellipses, with bumps for brows, nose, cheeks, lips and chin. Each pixel's
+ray is met with that solid, so turning the head, its light and its shadows come from the geometry; hair, brows and
+beard are drawn strand by strand. Everything is a pure function of its arguments and of one `np.random.Generator`.
+
+Units: half a head's width is about 1, the eyes are at height 0, x points right, y up and z at the viewer.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+HAIR_STYLES = ('bald', 'buzz', 'short', 'parted', 'swept', 'tied', 'bob', 'long', 'curly')
+BEARDS = ('none', 'stubble', 'moustache', 'goatee', 'full')
+BACKGROUNDS = ('studio', 'outdoors', 'indoors', 'wall')
+
+_LIGHT_SKIN = np.array([0.80, 0.515, 0.405])
+_DARK_SKIN = np.array([0.115, 0.052, 0.031])
+_HAIR_COLOURS = np.array(
+    [[0.012, 0.010, 0.009], [0.035, 0.021, 0.014], [0.085, 0.045, 0.024], [0.17, 0.095, 0.048],
+     [0.36, 0.235, 0.115], [0.55, 0.42, 0.25], [0.25, 0.075, 0.028]]
+)  # fmt: skip
+_IRIS_COLOURS = np.array(
+    [[0.055, 0.026, 0.013], [0.11, 0.055, 0.024], [0.13, 0.10, 0.04], [0.09, 0.13, 0.07], [0.10, 0.17, 0.25],
+     [0.16, 0.19, 0.21]]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Person:
+    """What stays the same from picture to picture. `looks` seeds freckles, moles and the like."""
+
+    masculine: float
+    age: float
+    skin: tuple[float, ...]
+    melanin: float
+    looks: int
+    head: dict = field(default_factory=dict)
+    eyes: dict = field(default_factory=dict)
+    brows: dict = field(default_factory=dict)
+    nose: dict = field(default_factory=dict)
+    mouth: dict = field(default_factory=dict)
+    hair: dict = field(default_factory=dict)
+    beard: dict = field(default_factory=dict)
+    glasses: dict | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What changes from picture to picture: pose, expression, light, framing, clothes and background."""
+
+    yaw: float
+    pitch: float
+    roll: float
+    zoom: float
+    shift: tuple[float, float]
+    smile: float
+    mouth_open: float
+    gaze: tuple[float, float]
+    lids: float
+    brow_raise: float
+    light: tuple[float, float, float]
+    key: float
+    warmth: float
+    soft: float
+    background: str
+    cloth: tuple[float, ...]
+    neckline: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Linear light (size x size x 3, float32, about 0 to 1), named landmarks in pixels, the face's mask 0 to 1."""
+
+    image: np.ndarray
+    landmarks: dict[str, np.ndarray]
+    mask: np.ndarray
+
+
+def draw_person(rng: np.random.Generator) -> Person:
+    """A random adult."""
+    u = rng.uniform
+    masculine = float(np.clip(rng.choice([0.15, 0.85]) + rng.normal(0, 0.13), 0, 1))
+    man = masculine > 0.5
+    age = float(18 + 60 * rng.beta(1.3, 1.9))
+    old = np.clip((age - 35) / 40, 0, 1)
+    melanin = float(rng.beta(0.9, 1.5))
+    skin = np.exp((1 - melanin) * np.log(_LIGHT_SKIN) + melanin * np.log(_DARK_SKIN))
+    skin = skin * np.exp([rng.normal(0, 0.04), rng.normal(0, 0.05), rng.normal(0, 0.09)])
+
+    dark = rng.random() < 0.25 + 0.9 * melanin
+    hair_colour = _HAIR_COLOURS[rng.integers(0, 3)] if dark else _HAIR_COLOURS[rng.integers(1, 7)]
+    hair_colour = hair_colour * np.exp(rng.normal(0, 0.15, 3) * [1, 0.6, 0.6])
+    grey = float(np.clip(old * 1.5 * u(0, 1) ** 0.7, 0, 1)) if u() < 0.75 else 0.0
+    hair_colour = hair_colour * (1 - grey) + np.array([0.42, 0.41, 0.40]) * u(0.6, 1.1) * grey
+    style = rng.choice(
+        HAIR_STYLES,
+        p=[0.09, 0.14, 0.3, 0.2, 0.14, 0.02, 0.02, 0.03, 0.06] if man
+        else [0.0, 0.01, 0.07, 0.06, 0.08, 0.2, 0.2, 0.28, 0.1],
+    )  # fmt: skip
+    brown = rng.random() < 0.35 + melanin
+    iris = _IRIS_COLOURS[rng.integers(0, 2) if brown else rng.integers(1, 6)] * np.exp(rng.normal(0, 0.15, 3))
+    beard = rng.choice(BEARDS, p=[0.45, 0.25, 0.06, 0.08, 0.16]) if man else 'none'
+    make_up = 0.0 if man else float(rng.choice([0, u(0.2, 1)]))
+    glasses = None
+    if rng.random() < 0.22 + 0.2 * old:
+        glasses = {
+            'round': float(u(2.0, 6.0)), 'width': float(u(0.31, 0.38)), 'height': float(u(0.19, 0.29)),
+            'rim': float(rng.choice([0.018, 0.03, 0.045])), 'colour': tuple(rng.choice([0.015, 0.05, 0.12, 0.3])
+            * np.exp(rng.normal(0, 0.35, 3))), 'drop': float(u(0.02, 0.09)), 'tint': float(rng.choice([0, 0, 0, 0.08])),
+        }  # fmt: skip
+    eye_x = u(0.385, 0.445)
+    return Person(
+        masculine=masculine,
+        age=age,
+        skin=tuple(skin),
+        melanin=melanin,
+        looks=int(rng.integers(2**31)),
+        head={
+            'width': u(0.9, 1.02) + 0.03 * masculine, 'top': u(1.36, 1.52), 'chin': u(1.27, 1.42) + 0.08 * masculine,
+            'jaw': u(0.5, 0.7) + 0.12 * masculine, 'taper': u(1.5, 2.4), 'square': u(3.0, 5.0) + 1.2 * masculine,
+            'depth': u(1.05, 1.25), 'cheek': u(0.02, 0.12), 'hollow': u(0, 0.07), 'chin_bump': u(0.05, 0.13),
+            'brow_ridge': u(0.01, 0.04) + 0.05 * masculine, 'ears': u(0.8, 1.2), 'neck': u(0.56, 0.64)
+            + 0.13 * masculine, 'asymmetry': rng.normal(0, 0.018), 'fat': u(-0.5, 1.0),
+        },
+        eyes={
+            'x': eye_x, 'width': u(0.185, 0.225), 'open': u(0.34, 0.5), 'tilt': rng.normal(0.05, 0.06),
+            'iris': tuple(iris), 'iris_size': u(0.41, 0.47), 'crease': u(0.18, 0.42), 'hood': u(0, 1),
+            'lashes': 0.35 + 0.5 * (1 - masculine) * u(0.5, 1) + 0.4 * make_up, 'shadow': make_up * u(0, 0.6),
+            'bags': u(0, 0.5) + 0.9 * old, 'deep': u(0.06, 0.15),
+        },
+        brows={
+            'y': u(0.26, 0.34) - 0.035 * masculine, 'length': u(0.27, 0.34), 'thick': u(0.022, 0.04) + 0.018 * masculine,
+            'arch': u(0.01, 0.085) - 0.02 * masculine, 'slope': rng.normal(0.02, 0.05), 'dense': u(0.5, 1.0),
+            'inner': u(0.13, 0.19),
+        },
+        nose={
+            'length': u(0.44, 0.57), 'width': u(0.155, 0.205) + 0.05 * melanin, 'height': u(0.24, 0.38),
+            'bridge': u(0.03, 0.14) - 0.04 * melanin, 'tip': u(0.06, 0.14), 'hump': u(-0.02, 0.05), 'thin': u(0.075, 0.115),
+        },
+        mouth={
+            'y': u(0.77, 0.89), 'width': u(0.29, 0.375), 'upper': u(0.11, 0.24) + 0.09 * melanin,
+            'lower': u(0.2, 0.36) + 0.09 * melanin, 'bow': u(0.1, 0.5), 'red': u(0.4, 1.0), 'make_up': make_up,
+            'lipstick': tuple(rng.choice([[0.45, 0.03, 0.06], [0.5, 0.12, 0.14], [0.3, 0.04, 0.09],
+                                          [0.55, 0.2, 0.17]])), 'curl': rng.normal(0, 0.06),
+        },
+        hair={
+            'style': str(style), 'colour': tuple(hair_colour), 'volume': u(0.07, 0.2), 'part': rng.normal(0, 0.22),
+            'line': u(0.8, 0.98), 'recede': (u(0, 0.6) * old + u(0, 0.12)) if man else 0.0, 'length': u(1.1, 2.3),
+            'wave': u(0, 1) ** 2 * 0.11, 'waves': u(1.2, 3.2), 'fringe': 0.0 if man or u() < 0.65 else u(0.35, 0.62),
+            'gloss': u(0.15, 0.9), 'grey': grey, 'mess': u(0.2, 1),
+        },
+        beard={'kind': str(beard), 'length': u(0.03, 0.13), 'dense': u(0.5, 1), 'line': u(-0.1, 0.12)},
+        glasses=glasses,
+    )  # fmt: skip
+
+
+def draw_moment(rng: np.random.Generator) -> Moment:
+    """A random moment: one press of the shutter."""
+    u = rng.uniform
+    azimuth, elevation = rng.normal(0, 0.65), np.clip(rng.normal(0.55, 0.3), -0.2, 1.1)
+    light = (np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
+    smile = float(np.clip(rng.normal(0.35, 0.45), -0.35, 1))
+    opening = float(max(0, rng.normal(-0.05, 0.3))) + (max(0, smile - 0.35) * u(0, 0.9) if u() < 0.7 else 0)
+    cloth = np.array([u(0, 1), u(0, 0.8), u(0.03, 0.7)])
+    return Moment(
+        yaw=float(np.clip(rng.normal(0, 0.24), -0.55, 0.55)),
+        pitch=float(np.clip(rng.normal(0, 0.1), -0.22, 0.22)),
+        roll=float(np.clip(rng.normal(0, 0.09), -0.3, 0.3)),
+        zoom=float(u(0.285, 0.36)),
+        shift=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
+        smile=smile,
+        mouth_open=float(np.clip(opening, 0, 0.85)),
+        gaze=(float(rng.normal(0, 0.16)), float(rng.normal(0, 0.06))),
+        lids=float(np.clip(rng.normal(1, 0.12) - 0.2 * max(0, smile), 0.45, 1.25)),
+        brow_raise=float(rng.normal(0, 0.03)),
+        light=tuple(float(value) for value in light),
+        key=float(u(0.5, 1.5)),
+        warmth=float(rng.normal(0, 0.12)),
+        soft=float(u(0.3, 1.0)),
+        background=str(rng.choice(BACKGROUNDS)),
+        cloth=tuple(cloth),
+        neckline=float(rng.choice([-1, u(0.1, 0.35), u(0.3, 0.6)])),
+    )
+
+
+def draw_face(person: Person, moment: Moment, rng: np.random.Generator, size: int = 256) -> Picture:
+    """Draw `person` at `moment`; `rng` makes what neither of them fixes (single hairs, pores, the background)."""
+    return _Drawing(person, moment, rng, size).draw()
+
+
+# --- small helpers ---------------------------------------------------------------------------------------------------
+
+
+def _bump(x: np.ndarray, y: np.ndarray, wide: float, high: float) -> np.ndarray:
+    return np.exp(-((x * (1 / wide)) ** 2) - (y * (1 / high)) ** 2)
+
+
+def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    t = np.clip((x - low) * (1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _inside(f: np.ndarray) -> np.ndarray:
+    """Anti-aliased coverage of the region f > 0: the distance to its edge, in pixels, is about f / |grad f|."""
+    f = f.astype(np.float32, copy=False)
+    slope = np.hypot(cv2.Sobel(f, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(f, cv2.CV_32F, 0, 1, scale=0.125))
+    return np.clip(f / (slope + 1e-6) + 0.5, 0, 1)
+
+
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur; wide ones are made on a smaller image, which nobody can see and which is many times faster."""
+    if sigma < 6:
+        return cv2.GaussianBlur(image, (0, 0), max(sigma, 0.05))
+    rows, columns = image.shape[:2]
+    small = cv2.resize(image, (max(columns // 4, 2), max(rows // 4, 2)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), (columns, rows), interpolation=cv2.INTER_CUBIC)
+
+
+def _noise(rng: np.random.Generator, size: int, cells: float, channels: int = 1) -> np.ndarray:
+    """Smooth noise of unit variance or so, with `cells` bumps across the image."""
+    n = max(int(round(cells)), 2)
+    grid = rng.standard_normal((n, n, channels), dtype=np.float32)
+    return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def _paint(image: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
+    image += (colour - image) * alpha[..., None]
+
+
+def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    k = (np.array([5.0, 3.0, 1.0]) + hue * 6) % 6
+    return (value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)).astype(np.float32)
+
+
+class _Drawing:
+    """One picture in the making: the pixel grid, the solid under each pixel, and the layers painted so far."""
+
+    def __init__(self, person: Person, moment: Moment, rng: np.random.Generator, size: int):
+        self.person, self.moment, self.rng, self.size = person, moment, rng, size
+        self.scale = moment.zoom * size
+        self.px = 1 / self.scale
+        self.centre = ((0.5 + moment.shift[0]) * size, (0.485 + moment.shift[1]) * size)
+        rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
+        x, y = (columns - self.centre[0]) * self.px, -(rows - self.centre[1]) * self.px
+        c, s = np.float32(np.cos(moment.roll)), np.float32(np.sin(moment.roll))
+        self.x, self.y = c * x + s * y, -s * x + c * y
+        light = np.array(moment.light)
+        self.light = np.array([c * light[0] + s * light[1], -s * light[0] + c * light[1], light[2]], np.float32)
+        tint = np.array([1 + moment.warmth, 1.0, 1 - moment.warmth], np.float32)
+        self.key_colour = moment.key * tint
+        self.fill_colour = 0.42 * (2 - tint) * np.float32(moment.soft)
+        self.image = np.zeros((size, size, 3), np.float32)
+
+    # geometry
+
+    def width_depth(self, v: np.ndarray, grow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Half the width and the depth of the head (`grow`n by hair) at height v."""
+        head = self.person.head
+        up = np.clip(v / (head['top'] + grow), 0, 1)
+        down = np.clip(-v / head['chin'], 0, 1)
+        crown = np.maximum(1 - up**2.4, 1e-6) ** (1 / 2.4)
+        chin = np.maximum(1 - down ** head['square'], 1e-6) ** (1 / head['square'])
+        jaw = 1 - (1 - head['jaw']) * down ** head['taper']
+        width = (head['width'] + grow) * crown * chin * jaw
+        depth = (head['depth'] + 0.5 * grow) * crown * np.maximum(1 - down**7, 1e-6) ** (1 / 7)
+        return width, depth
+
+    def solid(self, grow: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each pixel's ray meets the head: its depth z1 after undoing the pitch, its height v, and a field that
+        is positive where it meets it at all."""
+        m = self.moment
+        ca, sa, cp, sp = math.cos(m.yaw), math.sin(m.yaw), math.cos(m.pitch), math.sin(m.pitch)
+        v = self.y * np.float32(cp) + np.float32(0.6 * sp)
+        for _ in range(3 if abs(m.pitch) > 0.02 else 1):
+            width, depth = self.width_depth(v, grow)
+            iw, idp = 1 / (width * width), 1 / (depth * depth)
+            a = sa * sa * iw + ca * ca * idp
+            b = self.x * (2 * sa * ca * (idp - iw))
+            c = self.x * self.x * (ca * ca * iw + sa * sa * idp) - 1
+            disc = b * b - 4 * a * c
+            z1 = (np.sqrt(np.maximum(disc, 0)) - b) / (2 * a)
+            v = self.y * np.float32(1 / cp) + z1 * np.float32(sp / cp)
+        return z1, v, disc / a
+
+    def to_head(self, z1: np.ndarray) -> np.ndarray:
+        return self.x * np.float32(math.cos(self.moment.yaw)) - z1 * np.float32(math.sin(self.moment.yaw))
+
+    def project(self, u, v, w) -> np.ndarray:
+        """Points of the head -> pixels (n x 2)."""
+        m = self.moment
+        u, v, w = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float), np.asarray(w, float))
+        x = u * math.cos(m.yaw) + w * math.sin(m.yaw)
+        z = -u * math.sin(m.yaw) + w * math.cos(m.yaw)
+        y = v * math.cos(m.pitch) - z * math.sin(m.pitch)
+        c, s = math.cos(m.roll), math.sin(m.roll)
+        return np.stack(
+            [self.centre[0] + (c * x - s * y) * self.scale, self.centre[1] - (s * x + c * y) * self.scale], -1
+        )
+
+    def surface(self, u, v) -> np.ndarray:
+        """Depth w of the head at (u, v), bumps included."""
+        u, v = np.atleast_1d(np.asarray(u, np.float32)), np.atleast_1d(np.asarray(v, np.float32))
+        width, depth = self.width_depth(v)
+        return depth * np.sqrt(np.maximum(1 - (u / width) ** 2, 0.0)) + self.relief(u, v)
+
+    def on_face(self, u, v) -> np.ndarray:
+        return self.project(u, v, self.surface(u, v))
+
+    def relief(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """How far brows, nose, cheeks, lips and chin stand out of the solid."""
+        p, nose, eyes, mouth, head = (
+            self.person,
+            self.person.nose,
+            self.person.eyes,
+            self.person.mouth,
+            self.person.head,
+        )
+        old = np.clip((p.age - 32) / 40, 0, 1)
+        smile = max(0.0, self.moment.smile)
+        au = np.abs(u)
+        brow = p.brows['y'] - 0.06
+        d = head['brow_ridge'] * _bump(au - 0.36, v - brow, 0.3, 0.11)
+        d -= eyes['deep'] * _bump(au - eyes['x'], v - 0.03, 0.22, 0.15)
+        d -= 0.075 * _bump(au - 0.2, v - 0.01, 0.075, 0.12)
+        d += 0.065 * _bump(au - eyes['x'], v, 0.17, 0.11)
+        d -= (0.012 + 0.028 * eyes['bags']) * _bump(
+            au - eyes['x'] + 0.03, v + 0.17 - 0.1 * (au - eyes['x']), 0.19, 0.03
+        )
+        d += (head['cheek'] + 0.05 * smile) * _bump(au - 0.56, v + 0.3, 0.26, 0.2)
+        d -= head['hollow'] * _bump(au - 0.62, v + 0.72, 0.2, 0.26)
+        d += 0.05 * max(0, head['fat']) * _bump(au - 0.5, v + 0.75, 0.3, 0.3)
+        d -= 0.05 * _bump(au - 0.86, v - 0.3, 0.15, 0.25)
+
+        # The nose: a ridge that rises towards the tip, a ball, two wings, and an end.
+        end = -nose['length'] - 0.09
+        t = np.clip(v * np.float32(-1 / nose['length']), -0.6, 1.0)
+        rise = (
+            nose['bridge']
+            + (nose['height'] - nose['bridge']) * _step(t, -0.25, 1.05)
+            + nose['hump'] * _bump(t - 0.3, 0, 0.3, 1)
+        )
+        wide = nose['thin'] + 0.05 * np.clip(t, 0, 1) ** 2
+        stop = _step(v, end, end + 0.17) * (1 - _step(v, 0.08, 0.42))
+        d += rise * np.exp(-((u / wide) ** 2)) * stop
+        d += nose['tip'] * _bump(u, v + nose['length'] - 0.02, 0.115, 0.095)
+        d += 0.125 * _bump(au - nose['width'], v + nose['length'] + 0.015, 0.068, 0.075)
+        d -= 0.03 * _bump(au - nose['width'] - 0.085, v + nose['length'], 0.03, 0.085)
+
+        # The fold from the nose's wings to the mouth's corners, deeper with a smile and with age.
+        my, mw = -mouth['y'], mouth['width']
+        fold = nose['width'] + 0.075 + (0.12 + 0.05 * smile) * np.clip((-v - nose['length']) / 0.4, -0.3, 1.6)
+        d -= (
+            (0.004 + 0.026 * smile + 0.026 * old)
+            * np.exp(-(((au - fold) / 0.036) ** 2))
+            * _bump(0, v + nose['length'] + 0.17, 1, 0.2)
+        )
+        d += 0.085 * _bump(u, v - my, 0.38, 0.24)
+        d -= 0.018 * _bump(u, v - my - 0.16, 0.035, 0.07)
+        x = np.clip(u / mw, -1.0, 1.0)
+        full = 1 - x * x
+        line = my + self.corner(x) * mw
+        gap = self.gap() * mw
+        d += (
+            0.055
+            * mouth['upper']
+            * 4
+            * full
+            * _bump(0, v - line - (gap * 0.35 + 0.5 * mouth['upper'] * mw) * full, 1, 0.055)
+        )
+        d += (
+            0.055
+            * mouth['lower']
+            * 3.2
+            * full
+            * _bump(0, v - line + (gap + 0.5 * mouth['lower'] * mw) * full, 1, 0.065)
+        )
+        d -= 0.03 * _bump(0, v - line, 1, 0.02) * _step(1.05 - np.abs(u / mw), 0, 0.25)
+        d -= 0.035 * _bump(au - mw * 1.06, v - my - self.corner(1.0) * mw, 0.05, 0.05)
+        d -= 0.045 * _bump(u, v - my + 0.245 + gap * 0.8, 0.2, 0.05)
+        d += head['chin_bump'] * _bump(u, v + head['chin'] - 0.2, 0.22, 0.14)
+        if old > 0.15:
+            for k in range(3):
+                crease = p.brows['y'] + 0.2 + 0.13 * k + 0.03 * np.cos(u * 2.2 + k)
+                d -= 0.009 * old * np.exp(-(((v - crease) / 0.02) ** 2)) * (1 - _step(au, 0.35, 0.75))
+            for k in (-1, 0, 1):
+                side = au - eyes['x'] - eyes['width'] - 0.12
+                d -= (
+                    0.012
+                    * old
+                    * np.exp(-(((v - 0.01 - k * (0.035 + 0.3 * side)) / 0.014) ** 2))
+                    * np.exp(-((side / 0.085) ** 2))
+                )
+        return d
+
+    def corner(self, x):
+        """How much higher the mouth's line is at x (-1 to 1 from corner to corner), in mouth widths."""
+        return (0.24 * self.moment.smile + self.person.mouth['curl']) * (x * x - 0.25)
+
+    def gap(self) -> float:
+        return 0.75 * self.moment.mouth_open
+
+    # light
+
+    def shadow(self, z: np.ndarray) -> np.ndarray:
+        """Share of the key light that the relief lets through: step from each pixel towards the light."""
+        lx, ly, lz = self.light
+        m = self.moment
+        c, s = math.cos(m.roll), math.sin(m.roll)
+        dx, dy = (c * lx - s * ly) * self.scale, -(s * lx + c * ly) * self.scale
+        blocked = np.zeros_like(z)
+        for k in range(1, 9):
+            t = 0.05 * k
+            moved = cv2.warpAffine(
+                z, np.float32([[1, 0, t * dx], [0, 1, t * dy]]), (self.size, self.size),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
+            np.maximum(blocked, (moved - z - t * lz) * (1 / (0.03 + 0.25 * t)), out=blocked)
+        return 1 - 0.85 * _blur(np.clip(blocked, 0, 1), 0.8 + self.scale * 0.022 * self.moment.soft)
+
+    def normals(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        z = z.astype(np.float32, copy=False)
+        gx = cv2.Sobel(z, cv2.CV_32F, 1, 0, scale=0.125 * self.scale)
+        gy = -cv2.Sobel(z, cv2.CV_32F, 0, 1, scale=0.125 * self.scale)
+        c, s = np.float32(math.cos(self.moment.roll)), np.float32(math.sin(self.moment.roll))
+        gx, gy = c * gx + s * gy, -s * gx + c * gy
+        length = 1 / np.sqrt(gx * gx + gy * gy + 1)
+        return -gx * length, -gy * length, length
+
+    def lit(self, normals, wrap=(0.38, 0.2, 0.12), shadow=1.0) -> np.ndarray:
+        """Diffuse light: light that enters skin comes out farther on, the red most, so the red wraps around edges."""
+        nx, ny, nz = normals
+        lx, ly, lz = self.light
+        direct = nx * lx + ny * ly + nz * lz
+        sky = 0.62 + 0.38 * ny
+        out = np.empty((*nx.shape, 3), np.float32)
+        for i, w in enumerate(wrap):
+            key = np.clip((direct + w) / (1 + w), 0, None)
+            out[..., i] = self.key_colour[i] * key * shadow + self.fill_colour[i] * sky
+        return out
+
+    def gloss(self, normals, power: float) -> np.ndarray:
+        half = self.light + np.array([0, 0, 1], np.float32)
+        half = half / np.sqrt((half**2).sum())
+        nx, ny, nz = normals
+        return np.clip(nx * half[0] + ny * half[1] + nz * half[2], 0, 1) ** power
+
+    # layers, from back to front
+
+    def draw(self) -> Picture:
+        self.background()
+        z1, v, disc = self.solid()
+        self.z1, self.v, self.disc = z1, v, disc
+        self.head_mask = _inside(disc)
+        self.body()
+        self.hair_back()
+        self.ears()
+        mask = self.skin()
+        self.strands_on_face()
+        self.hair_front()
+        if self.person.glasses:
+            self.spectacles()
+        return Picture(np.clip(self.image, 0, 4), self.landmarks(), mask)
+
+    def background(self) -> None:
+        rng, n, kind = self.rng, self.size, self.moment.background
+        base = _hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.04, 0.7))
+        other = _hsv(rng.random(), rng.uniform(0, 0.6), rng.uniform(0.04, 0.8))
+        if kind == 'studio':
+            angle, across = rng.uniform(0, 2 * np.pi), (self.x * 0, self.y)[1]
+            ramp = _step(math.cos(angle) * self.x + math.sin(angle) * across, -1.8, 1.8)
+            self.image += base + (base * rng.uniform(0.3, 1.6) - base) * ramp[..., None]
+            self.image *= (1 + 0.07 * _noise(rng, n, 4) + 0.03 * _noise(rng, n, 40))[..., None]
+        elif kind == 'outdoors':
+            mix = _step(_noise(rng, n, rng.uniform(3, 9)) + 0.4 * _noise(rng, n, 20), -1, 1)
+            self.image += base + (other - base) * mix[..., None]
+            lights = np.zeros((n, n, 3), np.uint8)
+            for _ in range(rng.integers(0, 26)):
+                colour = 90 * _hsv(rng.random(), rng.uniform(0, 0.6), 1) * rng.uniform(0.3, 2)
+                cv2.circle(
+                    lights, rng.integers(0, n, 2).tolist(), int(n * rng.uniform(0.01, 0.06)), colour.tolist(), -1
+                )
+            self.image += _blur(lights.astype(np.float32) / 255, n * rng.uniform(0.006, 0.02))
+            self.image *= np.exp(0.25 * _noise(rng, n, 12, 3) + 0.1 * _noise(rng, n, 48)[..., None])
+        elif kind == 'indoors':
+            room = np.zeros((n, n, 3), np.float32) + base
+            for _ in range(rng.integers(3, 11)):
+                x, y = rng.integers(-n // 4, n, 2)
+                w, h = (rng.uniform(0.05, 0.6, 2) * n).astype(int)
+                colour = _hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.02, 0.8))
+                cv2.rectangle(room, (int(x), int(y)), (int(x + w), int(y + h)), colour.tolist(), -1)
+            self.image += np.maximum(_blur(room, n * rng.uniform(0.004, 0.03)), 0)
+            self.image *= (1 + 0.08 * _noise(rng, n, 5) + 0.04 * _noise(rng, n, 60))[..., None]
+        else:
+            grain = _noise(rng, n, n / rng.uniform(1.5, 5))
+            self.image += base * (1 + 0.12 * _noise(rng, n, 4) + rng.uniform(0.02, 0.12) * grain)[..., None]
+        self.image = np.maximum(self.image, 0.003)
+
+    def body(self) -> None:
+        """Neck, shoulders, clothes."""
+        p, m, rng = self.person, self.moment, self.rng
+        neck, chin = p.head['neck'], p.head['chin']
+        x0 = 0.35 * math.sin(-m.yaw) * 0.4
+        dx = self.x - np.float32(x0)
+        flare = neck + 0.5 * np.clip((-self.y - chin - 0.25) / 0.8, 0, 1) ** 2
+        field_ = 1 - (dx / flare) ** 2
+        z = np.sqrt(np.maximum(field_, 0.002)) * flare * 0.9
+        z -= 0.05 * np.exp(-(((np.abs(dx) - 0.16 - 0.25 * np.clip(-self.y - chin, 0, 1)) / 0.06) ** 2))
+        below = _blur(self.head_mask, self.scale * 0.1)
+        shift = np.float32([[1, 0, 0.1 * self.light[0] * self.scale], [0, 1, -0.22 * self.scale]])
+        below = cv2.warpAffine(below, shift, (self.size, self.size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        shade = (1 - 0.75 * below * np.clip(0.35 + self.light[1], 0.2, 1))[..., None]
+        normals = self.normals(z)
+        skin = np.array(p.skin, np.float32) * np.float32(0.93)
+        texture = 1 + 0.05 * _noise(rng, self.size, 30)[..., None]
+        _paint(self.image, skin * texture * self.lit(normals) * shade, _inside(field_) * (self.y < -0.3))
+
+        slope = chin + 0.36 + 0.16 * (1 - p.masculine)
+        wide = 1.75 + 0.35 * p.masculine
+        shoulder = -slope - 0.22 * np.abs(dx) ** 1.5 - 0.9 * _step(np.abs(dx), wide, wide + 0.6)
+        collar = m.neckline
+        cut = np.zeros_like(dx)
+        if collar > 0:
+            cut = (
+                1.3
+                * collar
+                * np.clip(1 - np.abs(dx) / (neck + 0.12 + collar * 0.4), 0, 1) ** (0.6 if collar < 0.35 else 1)
+            )
+        field_ = shoulder + 0.3 * np.exp(-(((np.abs(dx) - neck) / 0.3) ** 2)) - cut - self.y
+        folds = sum(_noise(rng, self.size, c) * a for c, a in ((6, 0.05), (12, 0.03), (24, 0.012)))
+        z = (
+            1.1 * np.sqrt(np.maximum(1 - (dx / 2.6) ** 2, 0.05))
+            - 0.25 * np.exp(-(np.maximum(field_, 0) / 0.12))
+            + folds
+        )
+        cloth = _hsv(*m.cloth)[None, None]
+        kind = rng.random()
+        pattern = np.ones_like(dx)
+        if kind < 0.2:
+            pattern = 1 - 0.5 * _step(np.sin((self.y + folds) * rng.uniform(12, 40)), -0.2, 0.2)
+        elif kind < 0.32:
+            k = rng.uniform(12, 30)
+            pattern = 1 - 0.25 * (_step(np.sin(dx * k), 0, 0.3) + _step(np.sin((self.y + folds) * k), 0, 0.3))
+        pattern = pattern * (1 + 0.06 * _noise(rng, self.size, self.size / 2.2))
+        alpha = _inside(field_)
+        shade = 1 - 0.5 * below[..., None]
+        _paint(self.image, cloth * pattern[..., None] * self.lit(self.normals(z), (0.1, 0.1, 0.1)) * shade, alpha)
+
+    def ears(self) -> None:
+        p, head = self.person, self.person.head
+        for side in (-1, 1):
+            if side * math.sin(self.moment.yaw) > 0.42:
+                continue
+            at = self.project(side * (head['width'] + 0.01), -0.17, -0.05)
+            r = int(0.42 * self.scale)
+            x0, y0 = max(int(at[0]) - r, 0), max(int(at[1]) - r, 0)
+            x1, y1 = min(int(at[0]) + r, self.size), min(int(at[1]) + r, self.size)
+            if x1 - x0 < 4 or y1 - y0 < 4:
+                continue
+            roi = np.s_[y0:y1, x0:x1]
+            c, s = math.cos(self.moment.roll), math.sin(self.moment.roll)
+            ax, ay = (at[0] - self.centre[0]) * self.px, -(at[1] - self.centre[1]) * self.px
+            cx, cy = c * ax + s * ay, -s * ax + c * ay
+            u = (self.x[roi] - np.float32(cx)) * side * np.float32(1 / (0.155 * head['ears']))
+            v = (self.y[roi] - np.float32(cy)) * np.float32(1 / (0.3 * head['ears']))
+            u = u - 0.25 * v
+            f = 1 - u * u * (1 + 0.35 * (v < 0) * v * v) - v * v
+            z = (
+                0.05 * np.sqrt(np.maximum(f, 0))
+                - 0.06 * _bump(u - 0.05, v - 0.05, 0.5, 0.5)
+                + 0.03 * _bump(u + 0.1, v + 0.1, 0.25, 0.4)
+            )
+            light = self.lit(self.normals(z.astype(np.float32)), (0.6, 0.25, 0.12))
+            dark = (1 - 0.55 * _bump(u + 0.3, v + 0.05, 0.35, 0.4))[..., None]
+            colour = np.array(p.skin, np.float32) * np.array([1.0, 0.85, 0.82], np.float32)
+            view = self.image[roi]
+            _paint(view, colour * light * dark, _inside(f.astype(np.float32)))
+
+    def skin(self) -> np.ndarray:
+        """The face itself; returns its mask."""
+        p, m, rng, n = self.person, self.moment, self.rng, self.size
+        z1, v = self.z1, self.v
+        u = self.to_head(z1)
+        ca, sa = np.float32(math.cos(m.yaw)), np.float32(math.sin(m.yaw))
+        facing = _step(self.disc, 0.0, 0.25)  # no relief at the rim, where the ray only touches the solid
+        bend = np.float32(p.head['asymmetry'])
+        for _ in range(3 if abs(m.yaw) > 0.03 else 1):
+            relief = self.relief(u + bend * v, v) * facing
+            u = self.x * ca - (z1 + relief * np.float32(0.95)) * sa
+        self.u = u = u + bend * v
+        z = z1 + relief
+        pores = _noise(rng, n, n * 0.7)
+        old = np.clip((p.age - 30) / 45, 0, 1)
+        z += np.float32(0.0016 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * _noise(rng, n, 36)
+        normals = self.normals(z)
+        shadow = self.shadow(z)
+        hollow = np.clip((_blur(z, self.scale * 0.11) - z) * 3.2, 0, 0.6)
+        if p.hair['style'] != 'bald':
+            brim = _step(v - self.hairline(u) + 0.16, -0.2, 0.22)
+            shadow = shadow * (1 - 0.35 * brim)
+        light = self.lit(normals, shadow=shadow) * (1 - hollow * 0.9)[..., None]
+        light[..., 0] = _blur(light[..., 0], self.scale * 0.03)
+        light[..., 1] = _blur(light[..., 1], self.scale * 0.012)
+        albedo = self.skin_colour(u, v, z)
+        specular = self.gloss(normals, 9) * 0.05 + self.gloss(normals, 38) * (0.08 + 0.05 * p.melanin)
+        oily = (0.35 + 0.65 * _bump(u, v - 0.1, 0.5, 0.9)) * (1 + 0.35 * pores)
+        rim = (1 - normals[2]) ** 4 * 0.05
+        colour = albedo * light + ((specular * oily * shadow + rim)[..., None] * self.key_colour)
+        _paint(self.image, colour, self.head_mask)
+        self.light_map = light
+        self.mouth()
+        for side in (-1, 1):
+            self.eye(side)
+        return self.head_mask * (self.hairline(u) > v)
+
+    def skin_colour(self, u: np.ndarray, v: np.ndarray, z: np.ndarray) -> np.ndarray:
+        p, rng, n = self.person, self.rng, self.size
+        au = np.abs(u)
+        looks = np.random.default_rng(p.looks)
+        red = 0.5 * _bump(au - 0.55, v + 0.38, 0.25, 0.22) + 0.5 * _bump(u, v + p.nose['length'], 0.2, 0.16)
+        red += 0.25 * _bump(u, v + p.head['chin'] - 0.15, 0.25, 0.15) - 0.25 * _bump(u, v - 0.6, 0.8, 0.3)
+        red *= looks.uniform(0.3, 1.2)
+        red += 0.1 * _noise(rng, n, 9) + 0.08 * _noise(rng, n, 26) + 0.05 * _noise(rng, n, 70)
+        tired = 0.35 * p.eyes['bags'] * _bump(au - p.eyes['x'] + 0.03, v + 0.13, 0.2, 0.07)
+        tired += 0.25 * _bump(au - 0.24, v + 0.02, 0.1, 0.12)
+        mel = (
+            0.05 * _noise(rng, n, 7)
+            + 0.05 * _noise(rng, n, 50)
+            + tired
+            + p.eyes['shadow'] * _bump(au - p.eyes['x'], v - 0.13, 0.24, 0.08)
+        )
+        spots = np.zeros((n, n), np.uint8)
+        freckles = int(looks.integers(60, 260)) if p.melanin < 0.45 and looks.random() < 0.25 else 0
+        age_spots = int(25 * np.clip((p.age - 45) / 30, 0, 1) * looks.random())
+        for count, wide, tall, r in ((freckles, 0.42, 0.25, 0.011), (age_spots, 0.6, 0.6, 0.022),
+                                     (int(looks.integers(0, 4)), 0.5, 0.5, 0.018)):  # fmt: skip
+            if not count:
+                continue
+            su, sv = looks.normal(0, wide, count), looks.normal(-0.25, tall, count)
+            points = self.on_face(np.clip(su, -0.8, 0.8), np.clip(sv, -1.1, 0.7))
+            strength = looks.uniform(70, 230, count) if wide == 0.42 else looks.uniform(120, 255, count)
+            for (x, y), level in zip(points, strength, strict=True):
+                cv2.circle(
+                    spots, (int(x * 16), int(y * 16)), max(int(r * self.scale * 16), 8), int(level), -1, cv2.LINE_AA, 4
+                )
+        mel += 0.55 * _blur(spots, 0.6).astype(np.float32) / 255
+        if p.beard['kind'] != 'none':
+            zone = self.beard_zone(u, v)
+            mel += 0.32 * zone * (1 - 0.5 * p.melanin)
+            red -= 0.5 * zone
+        # More melanin darkens the blue most; more blood takes away green.
+        out = np.empty((n, n, 3), np.float32)
+        for i, (a, b) in enumerate(((0.55, -0.06), (0.85, 0.36), (1.0, 0.30))):
+            out[..., i] = p.skin[i] * np.exp(-a * mel - b * red)
+        return out
+
+    def region(self, u: float, v: float, wide: float, high: float) -> tuple[slice, slice] | None:
+        """The pixels around a point of the face, or None where they lie outside the picture."""
+        x, y = self.on_face(u, v)[0]
+        r, h = wide * self.scale, high * self.scale
+        x0, x1 = int(max(x - r, 0)), int(min(x + r, self.size))
+        y0, y1 = int(max(y - h, 0)), int(min(y + h, self.size))
+        return None if x1 - x0 < 4 or y1 - y0 < 4 else np.s_[y0:y1, x0:x1]
+
+    def fine(self, roi, factor: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        """Head coordinates in a region, three times finer, so that lashes and teeth get clean edges."""
+        shape = (self.u[roi].shape[1] * factor, self.u[roi].shape[0] * factor)
+        return tuple(cv2.resize(f[roi], shape, interpolation=cv2.INTER_LINEAR) for f in (self.u, self.v))
+
+    def put(self, roi, colour: np.ndarray, alpha: np.ndarray, lit: float = 1.0) -> None:
+        """Paint a fine layer of albedo into a region, under the light that falls there."""
+        layer = cv2.resize(np.dstack([colour * alpha[..., None], alpha]).astype(np.float32), self.u[roi].shape[::-1],
+                           interpolation=cv2.INTER_AREA)  # fmt: skip
+        light = self.light_map[roi]
+        view = self.image[roi]
+        view *= 1 - layer[..., 3:]
+        view += layer[..., :3] * (light * np.float32(lit) + np.float32(1 - lit) * self.key_colour)
+
+    def mouth(self) -> None:
+        p, mouth = self.person, self.person.mouth
+        mw, my = mouth['width'], -mouth['y']
+        roi = self.region(0, my, mw * 1.5, mw * 1.5)
+        if roi is None:
+            return
+        u, v = self.fine(roi)
+        edge = 3 / (self.scale * 3)
+        x = u / mw
+        full = np.clip(1 - x * x, 0, 1)
+        line = my + self.corner(np.clip(x, -1.1, 1.1)) * mw
+        gap = self.gap() * mw
+        y = (v - line) / mw
+        top, bottom = 0.35 * gap / mw * full**0.8, -gap / mw * full**0.8
+        upper = top + mouth['upper'] * (full**0.75) * (1 - mouth['bow'] * 0.5 * _bump(x, 0, 0.16, 1)) * (
+            1 - 0.25 * self.moment.mouth_open
+        )
+        lower = bottom - mouth['lower'] * full**0.65 * (1 - 0.15 * self.moment.smile)
+        soft = 0.5 * edge / mw + 0.025
+
+        def within(low, high, s):
+            return np.clip((y - low) / s + 0.5, 0, 1) * np.clip((high - y) / s + 0.5, 0, 1) * (np.abs(x) < 1)
+
+        skin = np.array(p.skin, np.float32)
+        natural = skin * (1 - 0.35 * mouth['red'] * np.array([0.25, 1.0, 0.85], np.float32)) * np.float32(0.92)
+        lips = natural * (1 - 0.8 * mouth['make_up']) + np.array(mouth['lipstick'], np.float32) * 0.8 * mouth[
+            'make_up'
+        ] * np.float32(0.35 + 0.65 * (1 - p.melanin))
+        creases = 1 + 0.1 * np.sin(x * 55 + 3 * np.sin(x * 23)) * _bump(0, y - lower * 0.5, 1, 0.2)
+        under = 1 - 0.3 * _step(y, 0.0, 0.12)
+        alpha = within(lower, upper, soft * 2.5)
+        self.put(roi, lips * (creases * under)[..., None], 0.92 * alpha)
+        shine = _bump(x - 0.3 * self.light[0], (y - 0.5 * (bottom + lower)) / 1, 0.45, 0.05) * alpha
+        gloss = (0.1 + 0.3 * mouth['make_up']) * np.clip(
+            0.4 + 0.6 * self.rng.standard_normal(x.shape, dtype=np.float32), 0.1, 1.4
+        )
+        self.put(roi, np.ones((*x.shape, 3), np.float32), 0.7 * shine * gloss)
+        if gap > 0.012:
+            inside = within(bottom, top, 1.2 * edge / mw)
+            self.put(roi, np.array([0.07, 0.015, 0.014], np.float32) * np.ones((*x.shape, 1), np.float32), inside)
+            span = (gap * 1.35 / mw) * full**0.8 + 1e-3
+            height = np.minimum(0.34, 0.12 + 0.5 * self.gap())
+            tooth = x * 6.1 * (1 + 0.25 * np.abs(x))
+            cleft = np.abs(tooth - np.round(tooth))
+            bite = top - height * (0.85 + 0.15 * _step(0.5 - cleft, 0, 0.15)) * (1 - 0.25 * np.abs(x))
+            teeth = within(np.maximum(bite, bottom), top, 2 * edge / mw) * _step(0.86 - np.abs(x), 0, 0.1)
+            ivory = np.array([0.74, 0.68, 0.58], np.float32) * (1 - 0.22 * np.clip((p.age - 30) / 50, 0, 1))
+            shade = (
+                (1 - 0.55 * _step(cleft, 0.4, 0.5))
+                * (1 - 0.75 * np.abs(x) ** 1.5)
+                * _step((top - y) / span, -0.1, 0.35)
+            )
+            self.put(roi, ivory * shade[..., None], teeth * (0.95 if self.moment.mouth_open > 0.05 else 0.5))
+            tongue = within(bottom, bottom + 0.5 * span, 0.08) * (1 - x * x) * (1 - teeth) * 0.6
+            self.put(roi, np.array([0.3, 0.09, 0.08], np.float32) * np.ones((*x.shape, 1), np.float32), tongue)
+        crease = np.exp(-((y / (0.035 + 0.3 * edge)) ** 2)) * _step(1.08 - np.abs(x), 0, 0.12)
+        self.put(roi, skin * np.array([0.2, 0.09, 0.09], np.float32) * np.ones((*x.shape, 1), np.float32),
+                 crease * (0.85 if gap <= 0.012 else 0.25))  # fmt: skip
+
+    def eye(self, side: int) -> None:
+        p, m, e = self.person, self.moment, self.person.eyes
+        w = e['width']
+        roi = self.region(side * e['x'], 0, w * 2.1, w * 1.8)
+        if roi is None:
+            return
+        u, v = self.fine(roi)
+        edge = 1 / (self.scale * w)
+        c, s = math.cos(e['tilt']), math.sin(e['tilt'])
+        x, y = (side * u - e['x']) / w, v / w
+        x, y = c * x + s * y, -s * x + c * y
+        opening = e['open'] * m.lids
+        arch = np.clip(1 - np.abs(x) ** 2.1, 0, 1)
+        top = opening * (arch + 0.12 * x * arch) * (1.02 - 0.12 * x)
+        bottom = -0.52 * opening * np.clip(1 - np.abs(x - 0.08) ** 2, 0, 1) * (1 - 0.25 * max(0, m.smile))
+        within = np.clip((top - y) / edge + 0.5, 0, 1) * np.clip((y - bottom) / edge + 0.5, 0, 1) * (np.abs(x) < 1)
+        ones = np.ones((*x.shape, 1), np.float32)
+        # lid: crease above, a shade in the corner
+        skin = np.array(p.skin, np.float32)
+        crease = top + e['crease'] * (0.5 + 0.5 * arch)
+        fold = np.exp(-(((y - crease) / (0.055 + 0.4 * edge)) ** 2)) * _step(1.25 - np.abs(x), 0, 0.35)
+        self.put(roi, skin * np.float32(0.3) * ones, (0.3 + 0.3 * e['hood']) * fold)
+        lid = np.clip((y - top) / 0.08, 0, 1) * np.clip((crease - y) / 0.08, 0, 1) * (np.abs(x) < 1.02)
+        self.put(roi, skin * np.array([0.72, 0.6, 0.6], np.float32) * ones, lid * (0.22 + 0.5 * e['shadow']))
+        under = np.exp(-(((y - bottom + 0.2) / 0.1) ** 2)) * arch
+        self.put(roi, skin * np.float32(0.55) * ones, 0.22 * under)
+
+        # the ball: white, iris, pupil
+        r = np.hypot(x - m.gaze[0] * side, (y - m.gaze[1] - 0.06 * opening))
+        iris_r = e['iris_size']
+        ball = 1 - 0.45 * np.clip(np.abs(x), 0, 1) ** 2.2
+        ball = ball * (1 - 0.62 * _step(y, 0, 1) / 1) * (0.45 + 0.55 * _step((top - y) / (opening + 1e-3), 0.0, 0.55))
+        colour = np.array([0.68, 0.645, 0.62], np.float32) * ball[..., None]
+        pink = _bump(x + 1.0, y, 0.22, 0.25)[..., None]
+        colour = colour * (1 - pink * np.array([0.1, 0.5, 0.5], np.float32))
+        angle = np.arctan2(y - m.gaze[1], x - m.gaze[0] * side)
+        looks = np.random.default_rng(p.looks + 1)
+        spokes = sum(np.sin(angle * k + looks.uniform(0, 6.3)) for k in (7, 13, 23, 37)) * 0.14
+        ring = r / iris_r
+        iris = (
+            np.array(e['iris'], np.float32) * ((0.75 + spokes + 0.9 * _bump(ring - 0.5, 0, 0.22, 1)) * 1.25)[..., None]
+        )
+        iris = iris * (1 - 0.8 * _step(ring, 0.78, 1.02))[..., None]
+        iris = iris * (1 - 0.97 * _step(0.46 + 0.06 * spokes - ring, 0, 0.09))[..., None]
+        iris = iris * (0.45 + 0.55 * _step((top - y) / (opening + 1e-3), 0.0, 0.5))[..., None]
+        colour = colour + (iris - colour) * _step(iris_r + 0.03 - r, 0, 0.07)[..., None]
+        self.put(roi, colour, within, 0.75)
+        lx, ly = self.light[0], self.light[1]
+        spot = np.hypot(x - m.gaze[0] * side - 0.2 * lx * side, y - m.gaze[1] - 0.06 - 0.2 * max(ly, 0.1)) / 0.085
+        self.put(roi, ones * np.float32(1.3) * np.ones(3, np.float32), 0.95 * within * _step(1.25 - spot, 0, 0.5), 0.1)
+        second = np.hypot(x - m.gaze[0] * side + 0.2, y - m.gaze[1] + 0.15) / 0.06
+        self.put(
+            roi, ones * np.float32(0.7) * np.ones(3, np.float32), 0.35 * within * _step(1.25 - second, 0, 0.5), 0.1
+        )
+
+        # lashes: a line along the upper lid, thicker outwards, and single hairs
+        lash = np.float32(0.02) + 0.3 * np.array(p.hair['colour'], np.float32) * (1 - p.mouth['make_up'])
+        thick = 0.05 + 0.075 * e['lashes'] * (0.6 + 0.4 * x)
+        line = np.clip((thick - np.abs(y - top - 0.02)) / (edge + 0.03) + 0.5, 0, 1) * _step(1.06 - np.abs(x), 0, 0.1)
+        self.put(roi, lash * ones, (0.55 + 0.4 * e['lashes']) * np.clip(line, 0, 1))
+        low = np.exp(-(((y - bottom) / (0.03 + 0.4 * edge)) ** 2)) * _step(1.0 - np.abs(x), 0, 0.2)
+        self.put(roi, skin * np.array([0.34, 0.2, 0.19], np.float32) * ones, (0.4 + 0.3 * e['lashes']) * low)
+        t = np.linspace(-0.75, 1.0, 16)
+        edge_y = opening * (1 - np.abs(t) ** 2.1) * (1 + 0.12 * t) * (1.02 - 0.12 * t)
+        tip_x, tip_y = t + 0.1 + 0.16 * t, edge_y + 0.13 + 0.17 * e['lashes'] * (0.6 + 0.4 * t)
+        points = []
+        for px, py in ((t, edge_y), (0.5 * (t + tip_x) + 0.03, 0.5 * (edge_y + tip_y) - 0.05), (tip_x, tip_y)):
+            points.append(self.on_face(side * (e['x'] + w * (c * px - s * py)), w * (s * px + c * py)))
+        self.strands(np.stack(points, 1), lash * 0.6, 0.3 + 0.3 * e['lashes'])
+
+    # hair
+
+    def strands(self, paths: np.ndarray, colour: np.ndarray, opacity: float, thickness: int = 1) -> None:
+        """Paint curves (n x points x 2, pixels) of one colour straight onto the picture, under the light there."""
+        layer = np.zeros((self.size, self.size), np.uint8)
+        cv2.polylines(layer, list(np.round(paths * 16).astype(np.int32)), False, 255, thickness, cv2.LINE_AA, 4)
+        alpha = layer.astype(np.float32) * np.float32(opacity / 255)
+        _paint(self.image, np.asarray(colour, np.float32) * self.light_map, alpha)
+
+    def strands_on_face(self) -> None:
+        p, rng, b = self.person, self.rng, self.person.brows
+        hair = np.array(p.hair['colour'], np.float32)
+        dark = np.minimum(hair * 0.75, 0.14) + 0.004
+        count = int(150 * b['dense'] + 60)
+        for side in (-1, 1):
+            t = rng.random(count) ** 0.85
+            across = rng.normal(0, 0.42, count)
+            x = b['inner'] + t * b['length'] * 1.75
+            mid = (
+                b['y']
+                + self.moment.brow_raise
+                + b['slope'] * t
+                + b['arch'] * np.sin(np.pi * np.clip(t, 0, 1) ** 0.8)
+                - 0.09 * np.clip(t - 0.6, 0, 1)
+            )
+            thick = b['thick'] * (1.25 - 0.9 * t) * (0.55 + 0.45 * np.clip(t / 0.12, 0, 1))
+            y = mid + across * thick
+            lean = (1 - t) ** 2 * 1.1 + 0.2 - 0.55 * t - across * 0.25
+            length = 0.055 + 0.03 * rng.random(count)
+            tip_x, tip_y = x + length * np.cos(lean), y + length * np.sin(lean)
+            paths = np.stack([self.on_face(side * x, y), self.on_face(side * (x + tip_x) / 2, (y + tip_y) / 2 + 0.006),
+                              self.on_face(side * tip_x, tip_y)], 1)  # fmt: skip
+            half = count // 2
+            self.strands(paths[:half], dark, 0.5 * b['dense'] + 0.12)
+            self.strands(paths[half:], dark * 0.6, 0.45 * b['dense'] + 0.1)
+        self.beard()
+
+    def beard_zone(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Where this person's beard grows, 0 to 1."""
+        p, kind, mouth = self.person, self.person.beard['kind'], self.person.mouth
+        au, my = np.abs(u), -mouth['y']
+        cheek = -0.5 + p.beard['line'] - 0.45 * _bump(au - 0.35, 0, 0.3, 1) + 0.5 * _step(au, 0.62, 0.95)
+        jaw = _step(cheek - v, -0.06, 0.12)
+        lip = _bump(u, v - my - 0.17, 0.34, 0.085) * 1.3
+        soul = _bump(u, v - my + 0.33, 0.24, 0.2) * 1.3
+        bare = np.clip(1.4 * _bump(u, v - my + 0.04, 0.36, 0.125), 0, 1)
+        zone = {'moustache': lip, 'goatee': np.maximum(lip, soul) + 0.5 * _bump(au - 0.36, v - my, 0.06, 0.2)}.get(
+            kind, np.maximum(jaw, lip)
+        )
+        return np.clip(zone, 0, 1) * (1 - bare)
+
+    def beard(self) -> None:
+        p, rng, beard = self.person, self.rng, self.person.beard
+        if beard['kind'] == 'none':
+            return
+        hair = np.minimum(np.array(p.hair['colour'], np.float32), 0.4)
+        stubble = beard['kind'] == 'stubble'
+        count = 1500 if stubble else 2400
+        u, v = rng.uniform(-1, 1, count), rng.uniform(-p.head['chin'] * 0.985, -0.05, count)
+        width, _ = self.width_depth(v)
+        u = u * np.minimum(width * 0.97, 0.96)
+        keep = rng.random(count) < self.beard_zone(u.astype(np.float32), v.astype(np.float32)) * (
+            0.55 + 0.45 * beard['dense']
+        )
+        u, v = u[keep], v[keep]
+        if not len(u):
+            return
+        length = (0.012 if stubble else beard['length']) * rng.uniform(0.5, 1.3, len(u))
+        lean = rng.normal(0, 0.35, len(u)) + 0.7 * u
+        end_u, end_v = u + length * np.sin(lean), v - length * np.cos(lean)
+        paths = np.stack([self.on_face(u, v), self.on_face(0.5 * (u + end_u) + 0.01 * np.sign(u), 0.5 * (v + end_v)),
+                          self.project(end_u, end_v, self.surface(u, v) + 0.3 * length)], 1)  # fmt: skip
+        tones = (0.5, 0.9, 1.5)
+        for k, tone in enumerate(tones):
+            self.strands(
+                paths[k :: len(tones)], hair * tone + 0.003, (0.34 if stubble else 0.62) * (0.6 + 0.4 * beard['dense'])
+            )
+
+    def hairline(self, u: np.ndarray) -> np.ndarray:
+        """Height of the hairline above the point u across the face."""
+        hair = self.person.hair
+        au = np.abs(u)
+        line = hair['line'] + hair['recede'] * (0.55 - 0.3 * _bump(u, 0, 0.25, 1)) - 0.12 * au
+        return line - 1.05 * _step(au, 0.62, 0.98) - 0.06 * _step(au, 0.3, 0.6)
+
+    def hair_extent(self) -> tuple[float, float]:
+        """How much hair adds to the head's outline, and how far down it reaches."""
+        hair = self.person.hair
+        volume = {'bald': 0, 'buzz': 0.025, 'short': hair['volume'] * 0.7, 'swept': hair['volume'] * 0.8,
+                  'tied': 0.05, 'curly': 0.16 + 1.6 * hair['volume']}.get(hair['style'], hair['volume'])  # fmt: skip
+        reach = {
+            'bob': -1.0 - 0.25 * hair['length'] / 2,
+            'long': -hair['length'] - 0.4,
+            'curly': -0.9 * hair['length'] + 0.75,
+        }.get(hair['style'], -0.15)
+        return volume, reach
+
+    def hair_shading(self, z: np.ndarray) -> np.ndarray:
+        normals = self.normals(z)
+        light = self.lit(normals, (0.25, 0.25, 0.25))
+        nx, ny, nz = normals
+        along = ny * np.float32(0.85 * self.light[1]) + nz * self.light[2] * 0.5
+        band = np.exp(-(((along - 0.5) / 0.16) ** 2)) * self.person.hair['gloss']
+        return light, band
+
+    def hair_back(self) -> None:
+        """Hair behind the face: what shows around the head and, when long, beside the neck."""
+        hair, style = self.person.hair, self.person.hair['style']
+        if style == 'bald':
+            return
+        volume, reach = self.hair_extent()
+        z1, v, disc = self.solid(volume)
+        self.hair_z = z1
+        wide = self.person.head['width'] + volume
+        if reach < -0.5:
+            # a curtain that falls from the widest place of the head
+            wobble = hair['wave'] * np.sin(self.y * (2.2 * hair['waves']) + np.sign(self.x)) + 0.03 * _noise(
+                self.rng, self.size, 9
+            )
+            fall = wide * (1.0 + 0.1 * np.clip(-self.y, 0, 1)) + wobble
+            x = self.x + 0.3 * np.float32(math.sin(self.moment.yaw))
+            end = -reach + 0.08 * _noise(self.rng, self.size, 24)
+            curtain = np.minimum(np.minimum(1 - np.abs(x) / fall, self.y + end), 0.35 - self.y)
+            disc = np.maximum(disc, curtain)
+        else:
+            disc = np.minimum(disc, (v - reach) * 0.5)
+        rough = 0.10 if style == 'curly' else 0.025
+        self.hair_field = disc + rough * _noise(self.rng, self.size, self.size / (9 if style == 'curly' else 5))
+        alpha = _inside(_blur(self.hair_field, 0.7))
+        shade = 0.4 + 0.1 * _noise(self.rng, self.size, 60)
+        light, _ = self.hair_shading(z1)
+        _paint(self.image, np.array(hair['colour'], np.float32) * shade[..., None] * light, alpha)
+        if style == 'tied' and self.person.looks % 2:
+            at = self.project(0, self.person.head['top'] + 0.12, -0.35)
+            cv2.circle(
+                self.image,
+                (int(at[0]), int(at[1])),
+                int(0.3 * self.scale),
+                (0.5 * np.array(hair['colour'])).tolist(),
+                -1,
+                cv2.LINE_AA,
+            )
+
+    def hair_front(self) -> None:
+        """Hair over the head: a dark base above the hairline, then strands from dark to bright."""
+        p, rng, hair, style, n = self.person, self.rng, self.person.hair, self.person.hair['style'], self.size
+        if style == 'bald':
+            return
+        line = self.hairline(self.u) + 0.025 * _noise(rng, n, 50) + 0.02 * _noise(rng, n, 110)
+        soft = 0.16 if style == 'buzz' else 0.07
+        base = _step(self.v - line, -soft, soft) * self.head_mask
+        volume, reach = self.hair_extent()
+        layer = np.zeros((n, n, 2), np.uint8)
+        layer[..., 0] = 105
+        layer[..., 1] = (base * 255 * (0.6 if style == 'buzz' else 0.97)).astype(np.uint8)
+        for shade, paths in self.hair_paths(volume, reach):
+            cv2.polylines(layer, list(np.round(paths * 16).astype(np.int32)), False, (shade, 255), 1, cv2.LINE_AA, 4)
+        tone, alpha = (layer[..., i].astype(np.float32) * (1 / 255) for i in (0, 1))
+        if style == 'buzz':
+            alpha = np.minimum(alpha, base * (0.85 + 0.1 * rng.standard_normal((n, n), dtype=np.float32)))
+        light, band = self.hair_shading(cv2.max(self.hair_z, self.z1))
+        colour = np.array(hair['colour'], np.float32)
+        strength = (2.3 * tone) ** 1.5 * (0.8 + 0.1 * _noise(rng, n, 12))
+        if hair['grey'] > 0.1:
+            strength = strength * (1 + 0.3 * hair['grey'] * _noise(rng, n, n / 3))
+        shine = (band * tone)[..., None] * (0.6 * colour + 0.04)
+        _paint(self.image, colour * strength[..., None] * light + shine * self.key_colour * 1.4, np.clip(alpha, 0, 1))
+
+    def hair_paths(self, volume: float, reach: float):
+        """Yield (brightness, strands) from the darkest to the brightest."""
+        p, rng, hair, style = self.person, self.rng, self.person.hair, self.person.hair['style']
+        head = p.head
+        top, wide = head['top'] + volume, head['width'] + volume
+        mess = hair['mess']
+        tones = (45, 70, 90, 110, 130, 155)
+        for tone in tones:
+            if style == 'curly':
+                yield tone, self.curls(volume, reach, 110)
+                continue
+            count = {'buzz': 160, 'short': 150, 'tied': 85, 'swept': 95}.get(style, 80)
+            k = rng.random(count)
+            side = np.where(rng.random(count) < 0.5 + 0.5 * np.clip(hair['part'], -0.6, 0.6), -1.0, 1.0)
+            t = np.linspace(0, 1, 14)[None]
+            if style in ('buzz', 'short'):
+                # short pieces on the scalp, combed away from the crown
+                a, b = rng.uniform(-1, 1, count), rng.random(count)
+                u = a * 0.99
+                low = self.hairline((u * head['width']).astype(np.float32))
+                v = low + (head['top'] - low) * b * 0.99
+                limit = np.sqrt(np.maximum(1 - (v.clip(0) / head['top']) ** 2.2, 0))
+                u = u * head['width'] * np.maximum(limit, 0.02)
+                length = (0.05 if style == 'buzz' else 0.12 + 0.2 * hair['volume'] + 0.1 * b) * rng.uniform(
+                    0.6, 1.4, count
+                )
+                lean = np.pi / 2 * 0.9 - u * 1.2 + hair['part'] * 3 + rng.normal(0, 0.25 + 0.35 * mess, count)
+                du, dv = length * np.cos(lean), length * np.sin(lean) * np.where(v < 0.45, -0.6, 1)
+                t = np.linspace(0, 1, 5)[None]
+                uu = u[:, None] + du[:, None] * t
+                vv = v[:, None] + dv[:, None] * t - (0.25 * length[:, None]) * t * t
+                width, depth = self.width_depth(np.clip(vv, -1, head['top'] * 0.999), volume)
+                ww = depth * np.sqrt(np.clip(1 - (uu / (width + 1e-3)) ** 2, 0, 1)) + volume * 0.3 * t
+                yield tone, self.project(uu, vv, ww)
+            elif style in ('swept', 'tied'):
+                # from the hairline straight back over the head
+                a = rng.uniform(-1, 1, count)
+                angle = a * 1.85
+                u0 = 0.98 * head['width'] * np.sin(angle) * np.where(np.abs(angle) > np.pi / 2, 1.0, 1.0)
+                v0 = self.hairline(u0.astype(np.float32)) * np.where(np.abs(angle) > np.pi / 2, 0.3, 1) + rng.uniform(
+                    -0.02, 0.06, count
+                )
+                start = rng.random(count) ** 1.3 * 0.7
+                tt = start[:, None] + (1 - start[:, None]) * t * rng.uniform(0.5, 1.0, (count, 1))
+                edge_u = (wide - 0.02) * np.sin(angle * 0.88 + hair['part'] * 0.25)
+                edge_v = 0.15 + (top - 0.17) * np.cos(np.clip(angle * 0.88, -1.7, 1.7))
+                uu = u0[:, None] + (edge_u - u0)[:, None] * tt + rng.normal(0, 0.012 * (1 + mess), (count, 1))
+                lift = (
+                    volume * 0.9 * np.sin(np.pi * np.clip(tt, 0, 1) ** 0.6) * np.cos(np.clip(angle, -1.5, 1.5))[:, None]
+                )
+                vv = v0[:, None] + (edge_v - v0)[:, None] * tt + lift * 0.5
+                yield (
+                    tone,
+                    self.project(
+                        uu,
+                        vv,
+                        0.85
+                        * head['depth']
+                        * np.sqrt(np.clip(1 - tt, 0, 1))
+                        * np.cos(np.clip(angle, -1.3, 1.3))[:, None],
+                    ),
+                )
+            else:
+                # arcs from the parting over the side of the head, then straight down
+                inner = head['width'] * (0.93 if style == 'parted' else 0.86)
+                a = inner + (wide - inner) * k
+                b = hair['line'] + 0.02 + (top - hair['line'] - 0.02) * k**0.8
+                theta = np.minimum(t * 1.9, 1.0) * np.pi / 2
+                droop = np.clip(t * 1.9 - 1, 0, 1)
+                drop = (-reach * rng.uniform(0.8, 1.02, count))[:, None] if reach < -0.5 else 0.15 * np.ones((count, 1))
+                part = hair['part'] * 1.2
+                uu = part + (side * a - part)[:, None] * np.sin(theta) ** 1.15 + side[:, None] * 0.05 * droop
+                phase = rng.normal(0, 0.6, (count, 1)) + k[:, None] * 2
+                wave = hair['wave'] * (droop + 0.15) * np.sin(phase + droop * 2.2 * hair['waves'] * np.abs(drop))
+                uu = uu + wave * side[:, None] + rng.normal(0, 0.012, (count, 1))
+                vv = b[:, None] * np.cos(theta) ** 0.9 - drop * droop
+                ww = np.where(droop > 0, 0.15, head['depth'] * np.cos(theta) * 0.8 * (1 - k[:, None] * 0.6) + 0.15)
+                yield tone, self.project(uu, vv, ww)
+        if hair['fringe'] and style in ('bob', 'long', 'tied', 'parted'):
+            for tone in tones:
+                count = 60
+                u0 = rng.uniform(-0.62, 0.62, count)
+                t = np.linspace(0, 1, 7)[None]
+                end = hair['fringe'] + rng.normal(0, 0.04, count) - 0.1 * np.abs(u0)
+                start = top * rng.uniform(0.8, 0.97, count) - 0.25 * u0**2
+                uu = u0[:, None] * (0.75 + 0.35 * t) + hair['part'] * 0.3 * t
+                vv = start[:, None] + (end - start)[:, None] * t
+                yield (
+                    tone,
+                    self.project(
+                        uu,
+                        vv,
+                        (head['depth'] + 0.06)
+                        * np.sqrt(np.clip(1 - (vv / (top + 0.05)) ** 2, 0.02, 1))
+                        * np.sqrt(np.clip(1 - uu**2, 0.1, 1)),
+                    ),
+                )
+
+    def curls(self, volume: float, reach: float, count: int) -> np.ndarray:
+        rng, head = self.rng, self.person.head
+        angle = rng.uniform(-2.3, 2.3, count)
+        r = rng.uniform(0.0, 1.0, count) ** 0.6
+        inner_v = self.hairline((head['width'] * np.sin(angle)).astype(np.float32))
+        u = np.sin(angle) * (head['width'] * 0.95 + (volume + 0.03) * r)
+        v = np.where(np.abs(angle) > 1.5, reach + (0.6 - reach) * rng.random(count),
+                     inner_v + (head['top'] + volume - inner_v) * r * np.cos(np.clip(angle, -1.5, 1.5)) ** 0.3)  # fmt: skip
+        size = rng.uniform(0.03, 0.07, count)
+        turn = rng.uniform(0, 6.3, (count, 1)) + np.linspace(0, 5.2, 10)[None] * rng.choice([-1, 1], (count, 1))
+        uu = u[:, None] + size[:, None] * np.cos(turn)
+        vv = v[:, None] + size[:, None] * np.sin(turn)
+        return self.project(uu, vv, 0.35 * head['depth'] * (1 - r)[:, None])
+
+    def spectacles(self) -> None:
+        p, g = self.person, self.person.glasses
+        eye_x, drop = p.eyes['x'], g['drop']
+        ca, sa = np.float32(math.cos(self.moment.yaw)), np.float32(math.sin(self.moment.yaw))
+        plane = np.float32(p.head['depth'] + 0.1)
+        u = (self.x + (-plane) * sa) / ca  # head coordinates in the plane of the lenses
+        sp, cp = np.float32(math.sin(self.moment.pitch)), np.float32(math.cos(self.moment.pitch))
+        v = self.y / cp + plane * sp
+        ax = np.abs(u) - np.float32(eye_x + 0.015)
+        r = (np.abs(ax / g['width']) ** g['round'] + np.abs((v + drop) / g['height']) ** g['round']) ** (1 / g['round'])
+        r = r.astype(np.float32)
+        unit = min(g['width'], g['height'])
+        rim = _inside((g['rim'] / unit - np.abs(r - 1)).astype(np.float32))
+        gap = eye_x + 0.015 - g['width']
+        bridge = np.minimum(
+            0.02 + g['rim'] - np.abs(v + drop - 0.06 - 0.25 * np.clip(gap**2 - u * u, 0, 1)), gap + 0.01 - np.abs(u)
+        )
+        side = np.minimum(
+            0.018 + 0.5 * g['rim'] - np.abs(v + drop - 0.09),
+            np.minimum(np.abs(u) - eye_x - g['width'], 1.03 - np.abs(u)),
+        )
+        frame = np.maximum(rim, np.maximum(_inside(bridge.astype(np.float32)), _inside(side.astype(np.float32))))
+        lens = _inside((1 - r).astype(np.float32))
+        shadow = cv2.warpAffine(_blur(frame, self.scale * 0.02), np.float32([[1, 0, 0.06 * self.light[0] * self.scale],
+                                [0, 1, -0.06 * self.scale]]), (self.size, self.size),
+                                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)  # fmt: skip
+        self.image *= (1 - 0.3 * shadow * self.head_mask - g['tint'] * lens)[..., None]
+        glare = (
+            lens * _step(np.sin(u * 3 + v * 5 + self.rng.uniform(0, 6)), 0.75, 1.0) * self.rng.choice([0, 0.05, 0.12])
+        )
+        self.image += glare[..., None] * self.key_colour
+        top_light = (0.5 + 0.9 * _step(np.gradient(_blur(frame, 1.0))[0], -0.02, 0.25))[..., None]
+        _paint(
+            self.image,
+            np.array(g['colour'], np.float32) * top_light * (self.key_colour + self.fill_colour),
+            frame * 0.97,
+        )
+
+    def landmarks(self) -> dict[str, np.ndarray]:
+        """The points face swaps align by, and a chain around the inner face."""
+        p, e, mouth = self.person, self.person.eyes, self.person.mouth
+        mw, corner = mouth['width'], -mouth['y'] + float(self.corner(1.0)) * mouth['width']
+        chin, brow = p.head['chin'], p.brows['y'] + 0.1
+        at = {
+            'left_eye': (-e['x'], 0), 'right_eye': (e['x'], 0), 'left_eye_outer': (-e['x'] - e['width'], 0),
+            'right_eye_outer': (e['x'] + e['width'], 0), 'left_brow': (-e['x'], brow - 0.1), 'right_brow': (e['x'], brow - 0.1),
+            'nose_tip': (0, -p.nose['length'] + 0.02), 'nose_base': (0, -p.nose['length'] - 0.1),
+            'mouth_left': (-mw, corner), 'mouth_right': (mw, corner), 'mouth': (0, -mouth['y']), 'chin': (0, -chin * 0.93),
+        }  # fmt: skip
+        u, v = np.array(list(at.values())).T
+        points = dict(zip(at, self.on_face(u, v), strict=True))
+        ring_v = np.array([brow, brow - 0.02, 0.1, -0.3, -0.65, -0.86 * chin, -0.95 * chin])
+        width, _ = self.width_depth(ring_v)
+        ring_u = np.array([0.0, 0.5, 0.78, 0.84, 0.82, 0.55, 0.0]) * np.minimum(width * 0.98, 1)
+        ring_u, ring_v = np.concatenate([ring_u, -ring_u[-2:0:-1]]), np.concatenate([ring_v, ring_v[-2:0:-1]])
+        points['outline'] = self.on_face(ring_u, ring_v)
+        return points

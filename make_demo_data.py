@@ -1,0 +1,189 @@
+"""Draw the demo data: two data sets of faces, in the assignment's layout, made from a seed alone.
+
+    python make_demo_data.py
+
+fakes_dataset: drawn people, and the same with another one's face planted on theirs, as face swaps do it.
+synthetic_dataset: drawn people, and the same carrying the trace that a generator's up-convolutions leave.
+
+The same seed gives the same bytes, on any number of workers. Nobody appears in two parts.
+"""
+
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import options
+from forensics import records
+from forensics.camera import capture, draw_camera, encode
+from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
+from forensics.drawn_faces import draw_face, draw_moment, draw_person
+from forensics.errors import UserError
+from forensics.parallel import run_all
+from forensics.swaps import draw_quality, swap_face
+from forensics.traces import upconvolved
+
+DATASETS = ('fakes_dataset', 'synthetic_dataset')
+PER_PERSON = 2  # pictures of each class that one person is in
+VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
+
+HOW = {
+    'fakes_dataset': 'another drawn face, aligned by landmarks, reduced to 64 to 160 pixels, warped onto the face, '
+    'matched in colour and blended in',
+    'synthetic_dataset': 'the fine detail resynthesised by a fixed small up-convolution network, which leaves a ring '
+    'in the upper part of the spectrum',
+}
+
+
+def parse_args(argv=None):
+    parser = options.parser(__doc__)
+    for part, number in zip(PARTS, (800, 160, 160), strict=True):
+        parser.add_argument(f'--{part}', type=int, default=number, metavar='N',
+                            help=f'images of each data set in {part}/ (default: %(default)s)')  # fmt: skip
+    parser.add_argument('--size', type=int, default=256, help='height and width in pixels (default: %(default)s)')
+    options.add_seed(parser)
+    parser.add_argument('-o', '--output', default=str(DEMO_ROOT), metavar='FOLDER',
+                        help='where both data sets are written (default: demo_datasets)')  # fmt: skip
+    parser.add_argument('--workers', type=options.positive, default=os.cpu_count(),
+                        help='processes that draw (default: one a core)')  # fmt: skip
+    parser.add_argument('--overwrite', action='store_true', help='replace data sets that are there already')
+    args = parser.parse_args(argv)
+    if args.size < 64:
+        parser.error(f'--size {args.size}: below 64 pixels there is no face to see')
+    for part in PARTS:
+        if getattr(args, part) < 3:
+            parser.error(f'--{part} {getattr(args, part)}: a part needs three images or more, for both classes')
+    return args
+
+
+def class_counts(dataset: str, part: str, total: int) -> dict[str, int]:
+    """Balanced for training; the fakes are judged on two real images for each fake, as in the course."""
+    fake = total // 3 if dataset == 'fakes_dataset' and part != 'train' else total // 2
+    return {'real': total - fake, 'fake': fake}
+
+
+def stream(seed: int, *names) -> np.random.Generator:
+    """The random numbers of one picture or one person: whoever draws it, and whenever."""
+    words = [int.from_bytes(str(name).encode(), 'little') for name in names]
+    return np.random.default_rng(np.random.SeedSequence([seed, VERSION, *words]))
+
+
+def person_of(seed: int, dataset: str, part: str, number: int):
+    return draw_person(stream(seed, dataset, part, 'person', number))
+
+
+def draw_real(person, rng: np.random.Generator, size: int, moment=None):
+    """One exposure of a person: the picture (0 to 255), what was drawn, and the camera."""
+    moment = moment or draw_moment(rng)
+    picture = draw_face(person, moment, rng, size)
+    camera = draw_camera(rng)
+    return capture(picture.image, camera, rng), picture, moment, camera
+
+
+def draw_swap(person, donor, rng: np.random.Generator, size: int):
+    """`person` at a moment of their own, with `donor`'s face."""
+    image, picture, moment, camera = draw_real(person, rng, size)
+    other = draw_moment(rng)
+    # The swapping network puts the donor into the target's pose and expression, more or less.
+    like = {name: getattr(moment, name) + 0.35 * (getattr(other, name) - getattr(moment, name))
+            for name in ('yaw', 'pitch', 'smile', 'mouth_open')}  # fmt: skip
+    other = dataclasses.replace(other, zoom=moment.zoom, shift=(0.0, 0.0), **like)
+    donor = dataclasses.replace(donor, glasses=person.glasses)
+    donor_image, donor_picture, _, _ = draw_real(donor, rng, max(size * 3 // 4, 64), other)
+    swapped, _ = swap_face(image, picture.landmarks, donor_image, donor_picture.landmarks, draw_quality(rng))
+    return swapped, camera
+
+
+def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, people: int, size: int) -> bytes:
+    """The JPEG file of one picture."""
+    rng = stream(seed, dataset, part, label, index)
+    number = index // PER_PERSON % people
+    person = person_of(seed, dataset, part, number)
+    if label == 'real':
+        image, _, _, camera = draw_real(person, rng, size)
+    elif dataset == 'fakes_dataset':
+        donor = (number + rng.integers(1, people)) % people if people > 1 else number + 1
+        image, camera = draw_swap(person, person_of(seed, dataset, part, int(donor)), rng, size)
+    else:
+        image, _, _, camera = draw_real(person, rng, size)
+        image = upconvolved(image, rng)
+    return encode(image, camera.quality)
+
+
+def write_picture(path: str, *task) -> None:
+    cv2.setNumThreads(1)  # one process a core is enough, and numbers must not depend on their number
+    Path(path).write_bytes(draw_picture(*task))
+
+
+def card(dataset: str, args) -> dict:
+    counts = {part: class_counts(dataset, part, getattr(args, part)) for part in PARTS}
+    return {
+        'name': dataset,
+        'source': 'drawn by make_demo_data.py; no photograph was used',
+        'licence': 'MIT, as the program',
+        'version': VERSION,
+        'seed': args.seed,
+        'size': args.size,
+        'class_names': list(CLASSES),
+        'counts': counts,
+        'identities': {part: people_in(number) for part, number in counts.items()},
+        'identities_shared_between_parts': 0,
+        'real': 'a drawn person, light, background and camera (lens blur, sensor noise, white balance, JPEG 80 to 95)',
+        'fake': HOW[dataset],
+    }
+
+
+def people_in(counts: dict[str, int]) -> int:
+    return max(1, -(-max(counts.values()) // PER_PERSON))
+
+
+def make_dataset(dataset: str, args) -> None:
+    """Draw into a folder beside the final one, which then takes its name: half a data set never has it."""
+    target = Path(args.output) / dataset
+    wanted = card(dataset, args)
+    if target.exists():
+        if read_card(target) == wanted:
+            print(f'{target} is there already, made with the same options; leaving it as it is.')
+            return
+        if not args.overwrite:
+            raise UserError(f'{target} exists and is another data set. Add --overwrite to replace it, or choose '
+                            f'another folder with --output.')  # fmt: skip
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f'.{dataset}.', suffix='.tmp', dir=target.parent))
+    except OSError as error:
+        raise UserError(f'Cannot write to {target.parent}: {error.strerror}. Choose another --output.') from error
+    try:
+        tasks = []
+        for part, counts in wanted['counts'].items():
+            people = wanted['identities'][part]
+            for label, number in counts.items():
+                folder = scratch / part / label
+                folder.mkdir(parents=True)
+                tasks += [(str(folder / f'{index:05}.jpg'), args.seed, dataset, part, label, index, people, args.size)
+                          for index in range(number)]  # fmt: skip
+        for _ in run_all(write_picture, tasks, dataset, jobs=args.workers):
+            pass
+        records.write_json(scratch / 'dataset.json', wanted)
+        scratch.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f'{target}: {len(tasks)} images')
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    for dataset in DATASETS:
+        make_dataset(dataset, args)
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))
