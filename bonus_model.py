@@ -46,8 +46,10 @@ class BonusNet(nn.Module):
 def my_bonus_model() -> nn.Module:
     """The trained network, on the CPU, in evaluation mode."""
     path = Path(CHECKPOINT_DIR) / 'bonus.pt'
-    checkpoint = records.load_checkpoint(path if path.exists() else SHIPPED, made_by=(
-        'python train_main.py -d fakes_dataset -m BonusNet -o Adam -b 32 -e 20'))
+    checkpoint = records.load_checkpoint(
+        path if path.exists() else SHIPPED,
+        made_by=('python train_main.py -d fakes_dataset -m BonusNet -o Adam -b 32 -e 20'),
+    )
     model = BonusNet()
     model.load_state_dict(checkpoint['model'])
     return model.eval()

@@ -22,8 +22,11 @@ def load_network(checkpoint_path: str, model_name: str) -> nn.Module:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         trained = checkpoint.get('run', {}).get('model')
-        hint = f'It was written for {trained}: use -m {trained}.' if trained and trained != model_name else (
-            'Is -m the model that was trained?')
+        hint = (
+            f'It was written for {trained}: use -m {trained}.'
+            if trained and trained != model_name
+            else ('Is -m the model that was trained?')
+        )
         raise UserError(f'{checkpoint_path} does not fit {model_name}. {hint}') from error
     model.run = checkpoint.get('run', {})
     return model.to(runtime.device(), memory_format=torch.channels_last).eval()

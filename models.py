@@ -25,7 +25,7 @@ from xception import (
 TIMM_PREFIX = 'timm:'
 
 
-# --- what a model takes --------------------------------------------------------------------------------------------
+# --- what a model takes ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Preprocessing:
         return [transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
 
 
-# --- architectures -------------------------------------------------------------------------------------------------
+# --- architectures ------------------------------------------------------------
 
 
 class SimpleNet(nn.Module):
@@ -131,9 +131,12 @@ def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, 
         try:
             model, origin = build(pretrained=True), 'imagenet'
         except WeightsUnavailable as error:
-            print(f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
-                  f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
-                  f'that random ones are wanted.)\n{"!" * 100}\n', file=sys.stderr)
+            print(
+                f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
+                f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
+                f'that random ones are wanted.)\n{"!" * 100}\n',
+                file=sys.stderr,
+            )
             model, origin = build(pretrained=False), 'random'
     elif weights == 'imagenet':
         model, origin = build(pretrained=True), 'imagenet'
@@ -146,7 +149,7 @@ def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, 
     return model
 
 
-# --- the registry --------------------------------------------------------------------------------------------------
+# --- the registry ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def cam_layer(name: str, model: nn.Module) -> nn.Module:
 def activations_as_maps(model: nn.Module, activations: torch.Tensor) -> torch.Tensor:
     """Channels x height x width, also of transformers, whose layers give tokens or put the channels last."""
     if activations.dim() == 3:
-        tokens = activations[:, getattr(model, 'num_prefix_tokens', 0):]
+        tokens = activations[:, getattr(model, 'num_prefix_tokens', 0) :]
         side = round(tokens.shape[1] ** 0.5)
         return tokens.transpose(1, 2).unflatten(2, (side, side))
     return activations.permute(0, 3, 1, 2) if getattr(model, 'output_fmt', 'NCHW') == 'NHWC' else activations

@@ -45,18 +45,34 @@ def apply(args: argparse.Namespace) -> None:
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-d', '--dataset', default='fakes_dataset', metavar='NAME',
-                        help='name of the data set: fakes_dataset, synthetic_dataset or your own (default: %(default)s)')
+    parser.add_argument(
+        '-d',
+        '--dataset',
+        default='fakes_dataset',
+        metavar='NAME',
+        help='name of the data set: fakes_dataset, synthetic_dataset or your own (default: %(default)s)',
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-m', '--model', default='SimpleNet', metavar='NAME',
-                        help='SimpleNet, XceptionBased, MyNet, BonusNet or timm:NAME (default: %(default)s)')
+    parser.add_argument(
+        '-m',
+        '--model',
+        default='SimpleNet',
+        metavar='NAME',
+        help='SimpleNet, XceptionBased, MyNet, BonusNet or timm:NAME (default: %(default)s)',
+    )
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-cpp', '-cp', '--checkpoint_path', required=True, metavar='FILE',
-                        help='checkpoint that train_main.py wrote: checkpoints/{dataset}_{model}_{optimizer}.pt')
+    parser.add_argument(
+        '-cpp',
+        '-cp',
+        '--checkpoint_path',
+        required=True,
+        metavar='FILE',
+        help='checkpoint that train_main.py wrote: checkpoints/{dataset}_{model}_{optimizer}.pt',
+    )
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +80,11 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--data-root', metavar='FOLDER',
-                        help=f'folder that holds the data sets (default: ${ROOT_VARIABLE}, ../Assignment4_datasets, .., '
-                             'demo_datasets)')
+    parser.add_argument(
+        '--data-root',
+        metavar='FOLDER',
+        help=f'folder that holds the data sets (default: ${ROOT_VARIABLE}, ../Assignment4_datasets, .., demo_datasets)',
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

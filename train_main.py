@@ -31,12 +31,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--momentum', type=float, default=0.9, help="SGD's momentum (default: %(default)s)")
     parser.add_argument('-b', '--batch_size', type=options.positive, default=128, help='(default: %(default)s)')
     parser.add_argument('-e', '--epochs', type=options.positive, default=2, help='(default: %(default)s)')
-    parser.add_argument('--backbone-weights', metavar='imagenet|none|FILE',
-                        help='where a backbone starts (default: ImageNet\'s weights or, with a warning, random ones)')
-    parser.add_argument('--precision', choices=('float32', 'bf16'), default='float32',
-                        help='bf16 is faster and less exact (default: %(default)s)')
-    parser.add_argument('--workers', type=options.non_negative, default=0,
-                        help='processes that decode images (default: %(default)s, which is best on few cores)')
+    parser.add_argument(
+        '--backbone-weights',
+        metavar='imagenet|none|FILE',
+        help="where a backbone starts (default: ImageNet's weights or, with a warning, random ones)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('float32', 'bf16'),
+        default='float32',
+        help='bf16 is faster and less exact (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=options.non_negative,
+        default=0,
+        help='processes that decode images (default: %(default)s, which is best on few cores)',
+    )
     parser.add_argument('--skip-broken', action='store_true', help='leave out images that cannot be read')
     parser.add_argument('--resume', action='store_true', help='go on with the run of this name that was interrupted')
     options.add_seed(parser)
@@ -60,8 +71,17 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = make_optimizer(model, args)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
     logging_parameters = LoggingParameters(args.model, args.dataset, args.optimizer, records.plain(optimizer_params))
-    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), args.batch_size,
-                      parts['train'], parts['val'], parts['test'], workers=args.workers, precision=args.precision)
+    trainer = Trainer(
+        model,
+        optimizer,
+        nn.CrossEntropyLoss(),
+        args.batch_size,
+        parts['train'],
+        parts['val'],
+        parts['test'],
+        workers=args.workers,
+        precision=args.precision,
+    )
     trainer.run(args.epochs, logging_parameters, facts=describe(args, model, parts, skipped), resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
@@ -80,18 +100,24 @@ def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
         broken += part_broken
         for (width, height), file in sizes.items():
             if size is not None and (width, height) != (size, size):
-                raise UserError(f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Make a data '
-                                f'set of that size: `python preprocessing.py --no-detect --size {size} ...`.')
+                raise UserError(
+                    f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Make a data '
+                    f'set of that size: `python preprocessing.py --no-detect --size {size} ...`.'
+                )
     if broken and not skip_broken:
-        raise UserError(f'{len(broken)} of the images cannot be read, the first: {broken[0]}. '
-                        f'Remove them, or leave them out with --skip-broken.')
+        raise UserError(
+            f'{len(broken)} of the images cannot be read, the first: {broken[0]}. '
+            f'Remove them, or leave them out with --skip-broken.'
+        )
     bad_paths = {error.path for error in broken}
     for dataset in parts.values():
         for label, names in (('real', dataset.real_image_names), ('fake', dataset.fake_image_names)):
             names[:] = [name for name in names if str(Path(dataset.root_path) / label / name) not in bad_paths]
             if not names:
-                raise UserError(f'{dataset.root_path}/{label} holds no image that can be read; '
-                                f'a detector needs both classes in every part.')
+                raise UserError(
+                    f'{dataset.root_path}/{label} holds no image that can be read; '
+                    f'a detector needs both classes in every part.'
+                )
     for error in broken:
         print(f'left out: {error}')
     return sorted(bad_paths)
@@ -110,8 +136,10 @@ def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> Non
     needed, fitting = fixed + per_image * batch_size, (free - fixed) // per_image
     if needed > free:
         advice = f'-b {2 ** (fitting.bit_length() - 1)} fits.' if fitting > 0 else 'not even one image fits.'
-        raise UserError(f'Training with a batch of {batch_size} takes about {needed / 1e9:.1f} GB of memory and '
-                        f'{free / 1e9:.1f} GB are free; {advice}')
+        raise UserError(
+            f'Training with a batch of {batch_size} takes about {needed / 1e9:.1f} GB of memory and '
+            f'{free / 1e9:.1f} GB are free; {advice}'
+        )
 
 
 def make_optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.Optimizer:
@@ -133,8 +161,14 @@ def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: l
         'arguments': {name: value for name, value in vars(args).items() if name not in elsewhere},
         'seed': args.seed,
         'backbone_weights': getattr(model, 'backbone_weights', None),
-        'data': {part: {'real': len(dataset.real_image_names), 'fake': len(dataset.fake_image_names),
-                        'fingerprint': datasets.fingerprint(dataset.root_path)} for part, dataset in parts.items()},
+        'data': {
+            part: {
+                'real': len(dataset.real_image_names),
+                'fake': len(dataset.fake_image_names),
+                'fingerprint': datasets.fingerprint(dataset.root_path),
+            }
+            for part, dataset in parts.items()
+        },
         'skipped': skipped,
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),

@@ -41,9 +41,19 @@ class Trainer:
     Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None, criterion: nn.Module,
-                 batch_size: int, train_dataset: Dataset | None, validation_dataset: Dataset | None,
-                 test_dataset: Dataset | None, *, workers: int = 0, precision: str = 'float32'):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        criterion: nn.Module,
+        batch_size: int,
+        train_dataset: Dataset | None,
+        validation_dataset: Dataset | None,
+        test_dataset: Dataset | None,
+        *,
+        workers: int = 0,
+        precision: str = 'float32',
+    ):
         runtime.tune_allocator()
         self.model = model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
         self.optimizer = optimizer
@@ -57,7 +67,7 @@ class Trainer:
         self.seed = torch.initial_seed()
         self.epoch = 0  # finished epochs
 
-    # --- one pass --------------------------------------------------------------------------------------------------
+    # --- one pass ------------------------------------------------------------
 
     def train_one_epoch(self) -> tuple[float, float]:
         """Train on every sample once; the mean loss over the samples and the accuracy in percent."""
@@ -100,8 +110,14 @@ class Trainer:
     def _batches(self, dataset: Dataset, shuffle: bool = False) -> Batches:
         # Order and augmentations follow from seed and epoch alone, so a resumed run meets the same ones.
         seed = self.seed + 1_000_003 * self.epoch if shuffle else self.seed
-        return Batches(dataset, self.batch_size, runtime.model_device(self.model), shuffle=shuffle, seed=seed,
-                       workers=self.workers)
+        return Batches(
+            dataset,
+            self.batch_size,
+            runtime.model_device(self.model),
+            shuffle=shuffle,
+            seed=seed,
+            workers=self.workers,
+        )
 
     def _forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == 'bf16'):
@@ -115,13 +131,21 @@ class Trainer:
         if math.isfinite(loss.item()):
             return
         name = getattr(self.train_dataset, 'image_path', lambda index: f'sample {index}')
-        raise UserError(f'The loss is {loss.item()} in epoch {self.epoch + 1}, batch {batch}. A smaller --lr may help. '
-                        f'The batch: {", ".join(name(index) for index in indices)}')
+        raise UserError(
+            f'The loss is {loss.item()} in epoch {self.epoch + 1}, batch {batch}. A smaller --lr may help. '
+            f'The batch: {", ".join(name(index) for index in indices)}'
+        )
 
-    # --- all epochs ------------------------------------------------------------------------------------------------
+    # --- all epochs ------------------------------------------------------------
 
-    def run(self, epochs: int, logging_parameters: LoggingParameters, *, facts: dict | None = None,
-            resume: bool = False) -> None:
+    def run(
+        self,
+        epochs: int,
+        logging_parameters: LoggingParameters,
+        *,
+        facts: dict | None = None,
+        resume: bool = False,
+    ) -> None:
         """Train, evaluate after every epoch, keep the checkpoint that is best on validation, and log the run.
 
         `facts` are what else the record should tell of the run. With `resume` an unfinished run of the same name goes
@@ -137,6 +161,8 @@ class Trainer:
                 return
         elif resume:
             print(f'No unfinished run ({last_path}): starting from the beginning.')
+        else:
+            last_path.unlink(missing_ok=True)  # or this run, killed in its first epoch, would resume an older one
         try:
             while self.epoch < epochs:
                 start = time.monotonic()
@@ -149,8 +175,11 @@ class Trainer:
                     self._save_best(logging_parameters, log)
                 self._save_last(last_path, log, best_accuracy, finished=False)
         except KeyboardInterrupt:
-            print(f'\nInterrupted. {self.epoch} of {epochs} epochs are saved; '
-                  f'the same line with --resume goes on after them.', flush=True)
+            print(
+                f'\nInterrupted. {self.epoch} of {epochs} epochs are saved; '
+                f'the same line with --resume goes on after them.',
+                flush=True,
+            )
             raise
         self.write_output(logging_parameters, log)
         self._save_last(last_path, log, best_accuracy, finished=True)
@@ -162,11 +191,13 @@ class Trainer:
 
     def _summary(self, epochs: int, log: dict, seconds: float) -> str:
         values = {metric: log[metric][-1] for metric in METRICS}
-        parts = [f'{part} loss {values[f"{part}_loss"]:.4f}, accuracy {values[f"{part}_acc"]:.2f}'
-                 for part in ('train', 'val', 'test')]
+        parts = [
+            f'{part} loss {values[f"{part}_loss"]:.4f}, accuracy {values[f"{part}_acc"]:.2f}'
+            for part in ('train', 'val', 'test')
+        ]
         return f'Epoch {self.epoch}/{epochs}: {"; ".join(parts)}  ({seconds:.1f} s)'
 
-    # --- checkpoints -----------------------------------------------------------------------------------------------
+    # --- checkpoints ------------------------------------------------------------
 
     def _save_best(self, logging_parameters: LoggingParameters, log: dict) -> None:
         checkpoint = {
@@ -179,29 +210,42 @@ class Trainer:
         records.save_checkpoint(records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name), checkpoint)
 
     def _save_last(self, path, log: dict, best_accuracy: float, finished: bool) -> None:
-        records.save_checkpoint(path, {
-            'model': self.model.state_dict(),
-            'optimizer': self.optimizer.state_dict(),
-            'epoch': self.epoch,
-            'seed': self.seed,
-            'rng': runtime.rng_state(),
-            'best_val_acc': best_accuracy,
-            'log': log,
-            'finished': finished,
-        })
+        records.save_checkpoint(
+            path,
+            {
+                'model': self.model.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'epoch': self.epoch,
+                'seed': self.seed,
+                'rng': runtime.rng_state(),
+                'best_val_acc': best_accuracy,
+                'log': log,
+                'finished': finished,
+            },
+        )
 
     def _restore(self, path, log: dict) -> tuple[dict, float, bool]:
         state = records.load_checkpoint(path)
-        for what, now in (('dataset', log['dataset']), ('model', log['model']), ('optimizer', log['optimizer'])):
+        for what, now in (
+            ('dataset', log['dataset']),
+            ('model', log['model']),
+            ('optimizer', log['optimizer']),
+        ):
             if state['log'][what] != now:
-                raise UserError(f'{path} was trained with {what} {state["log"][what]}, not {now}. '
-                                f'Give the same line, or leave --resume out to start anew.')
+                raise UserError(
+                    f'{path} was trained with {what} {state["log"][what]}, not {now}. '
+                    f'Give the same line, or leave --resume out to start anew.'
+                )
         for what in ('data', 'arguments'):
             before, now = state['log']['run'].get(what), log['run'].get(what)
-            changed = sorted(key for key in {**(before or {}), **(now or {})} if (before or {}).get(key) != (now or {}).get(key))
+            changed = sorted(
+                key for key in {**(before or {}), **(now or {})} if (before or {}).get(key) != (now or {}).get(key)
+            )
             if changed:
-                raise UserError(f'{path}: {what} changed since ({", ".join(changed)}). A run that goes on must see what '
-                                f'it saw before; leave --resume out to start anew.')
+                raise UserError(
+                    f'{path}: {what} changed since ({", ".join(changed)}). A run that goes on must see what '
+                    f'it saw before; leave --resume out to start anew.'
+                )
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.epoch, self.seed = state['epoch'], state['seed']
@@ -246,7 +290,10 @@ def new_log(logging_parameters: LoggingParameters, facts: dict) -> dict:
     return {
         'model': logging_parameters.model_name,
         'dataset': logging_parameters.dataset_name,
-        'optimizer': {'name': logging_parameters.optimizer_name, 'params': logging_parameters.optimizer_params},
+        'optimizer': {
+            'name': logging_parameters.optimizer_name,
+            'params': logging_parameters.optimizer_params,
+        },
         **{metric: [] for metric in METRICS},
         'run': {'id': uuid.uuid4().hex, **records.plain(facts)},
     }

@@ -42,13 +42,17 @@ def create_timm_model(name: str, pretrained: bool, **kwargs) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # the hub's client, urllib and the file's reader each have their own kinds
-        raise WeightsUnavailable(f'The pre-trained weights of {name} cannot be had '
-                                 f'({type(error).__name__}: {str(error).splitlines()[0][:200]}).') from error
+        raise WeightsUnavailable(
+            f'The pre-trained weights of {name} cannot be had '
+            f'({type(error).__name__}: {str(error).splitlines()[0][:200]}).'
+        ) from error
 
 
 def unknown_timm_model(name: str) -> UserError:
-    return UserError(f'timm has no model "{name}". Names like it: '
-                     f'`python -c "import timm; print(timm.list_models(\'{name[:6]}*\'))"`')
+    return UserError(
+        f'timm has no model "{name}". Names like it: '
+        f'`python -c "import timm; print(timm.list_models(\'{name[:6]}*\'))"`'
+    )
 
 
 def weights_within_reach(config, patience: float = 6) -> bool:
@@ -94,8 +98,10 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
     own = model.state_dict()
     fitted = {}
     for name, tensor in state.items():
-        name = next((name.removeprefix(prefix) for prefix in ('module.', 'model.', 'backbone.')
-                     if name.startswith(prefix)), name)
+        name = next(
+            (name.removeprefix(prefix) for prefix in ('module.', 'model.', 'backbone.') if name.startswith(prefix)),
+            name,
+        )
         name = name.replace('last_linear.', 'fc.')
         if name.startswith(head + '.'):
             continue
@@ -103,11 +109,15 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
             tensor = tensor[:, :, None, None]
         fitted[name] = tensor
     wanted = {name: tensor for name, tensor in own.items() if not name.startswith(head + '.')}
-    problems = [f'{name} is missing' for name in wanted
-                if name not in fitted and not name.endswith('num_batches_tracked')]
+    problems = [
+        f'{name} is missing' for name in wanted if name not in fitted and not name.endswith('num_batches_tracked')
+    ]
     problems += [f'{name} is not part of the model' for name in fitted if name not in wanted]
-    problems += [f'{name} is {tuple(fitted[name].shape)}, not {tuple(tensor.shape)}'
-                 for name, tensor in wanted.items() if name in fitted and fitted[name].shape != tensor.shape]
+    problems += [
+        f'{name} is {tuple(fitted[name].shape)}, not {tuple(tensor.shape)}'
+        for name, tensor in wanted.items()
+        if name in fitted and fitted[name].shape != tensor.shape
+    ]
     if problems:
         more = f' and {len(problems) - 3} more' if len(problems) > 3 else ''
         raise UserError(f'{path} does not fit this backbone: {"; ".join(problems[:3])}{more}.')

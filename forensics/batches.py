@@ -28,8 +28,16 @@ MAX_SEED = 2**62
 class Batches:
     """The batches of one pass over a data set: (inputs on the device, labels on the device, indices)."""
 
-    def __init__(self, dataset: Dataset, batch_size: int, device: torch.device, *,
-                 shuffle: bool = False, seed: int = 0, workers: int = 0):
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        device: torch.device,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        workers: int = 0,
+    ):
         if len(dataset) == 0:
             raise UserError(f'There are no samples in {getattr(dataset, "root_path", "the data set")}.')
         self.dataset, self.device, self.workers = dataset, device, workers
@@ -71,8 +79,13 @@ class Batches:
 
     def _loader(self, view: type) -> DataLoader:
         # A generator of its own: without one the loader draws its workers' base seed from the global generator.
-        return DataLoader(view(self.dataset, self.seeds), batch_sampler=self.index_batches, num_workers=self.workers,
-                          collate_fn=view.collate, generator=torch.Generator())
+        return DataLoader(
+            view(self.dataset, self.seeds),
+            batch_sampler=self.index_batches,
+            num_workers=self.workers,
+            collate_fn=view.collate,
+            generator=torch.Generator(),
+        )
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.device.type == 'cuda' and tensor.device.type == 'cpu':
@@ -85,7 +98,7 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def has_pictures(dataset: Dataset) -> bool:
-    """Whether `load` gives what `__getitem__` transforms. A subclass that changes one of them alone goes the plain way."""
+    """Whether `load` gives what `__getitem__` transforms: a subclass that changes only one goes the plain way."""
     owners = [next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in ('load', '__getitem__')]
     return owners[0] is not None and owners[0] is owners[1]
 
@@ -130,16 +143,22 @@ def one_by_one(dataset: Dataset, indices: list[int], pictures: list, transform, 
     if len({tuple(tensor.shape) for tensor in inputs}) > 1:
         sizes = {tuple(tensor.shape[1:]): index for tensor, index in zip(inputs, indices, strict=True)}
         examples = ', '.join(f'{dataset.image_path(i)} is {w}x{h}' for (h, w), i in list(sizes.items())[:2])
-        raise UserError(f'Pictures of different sizes cannot be in one batch: {examples}. '
-                        f'Bring them to one size with `python preprocessing.py --no-detect --size 256 ...`.')
+        raise UserError(
+            f'Pictures of different sizes cannot be in one batch: {examples}. '
+            f'Bring them to one size with `python preprocessing.py --no-detect --size 256 ...`.'
+        )
     return torch.stack(inputs)
 
 
 class BatchTransform:
     """Resize-free torchvision transforms (crop, flip, to tensor, normalise), applied to a batch of bytes at once."""
 
-    def __init__(self, crop: transforms.RandomCrop | None, flip: transforms.RandomHorizontalFlip | None,
-                 normalize: transforms.Normalize | None):
+    def __init__(
+        self,
+        crop: transforms.RandomCrop | None,
+        flip: transforms.RandomHorizontalFlip | None,
+        normalize: transforms.Normalize | None,
+    ):
         self.crop, self.flip, self.normalize = crop, flip, normalize
 
     @classmethod
@@ -154,8 +173,12 @@ class BatchTransform:
 
         crop, flip = take(transforms.RandomCrop), take(transforms.RandomHorizontalFlip)
         to_tensor, normalize = take(transforms.ToTensor), take(transforms.Normalize)
-        plain_crop = crop is None or (crop.fill == 0 and crop.padding_mode == 'constant' and not crop.pad_if_needed
-                                      and (crop.padding is None or isinstance(crop.padding, int)))
+        plain_crop = crop is None or (
+            crop.fill == 0
+            and crop.padding_mode == 'constant'
+            and not crop.pad_if_needed
+            and (crop.padding is None or isinstance(crop.padding, int))
+        )
         return cls(crop, flip, normalize) if to_tensor and plain_crop and not steps else None
 
     def __call__(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
@@ -164,8 +187,10 @@ class BatchTransform:
         inputs = pictures.float()
         if self.normalize is None:
             return inputs.div_(255)
-        mean, std = (torch.as_tensor(values, dtype=torch.float32, device=inputs.device).view(1, -1, 1, 1)
-                     for values in (self.normalize.mean, self.normalize.std))
+        mean, std = (
+            torch.as_tensor(values, dtype=torch.float32, device=inputs.device).view(1, -1, 1, 1)
+            for values in (self.normalize.mean, self.normalize.std)
+        )
         return inputs.sub_(255 * mean).div_(255 * std)
 
     def _augment(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
@@ -173,15 +198,21 @@ class BatchTransform:
         padded = torch.nn.functional.pad(pictures, [padding] * 4) if padding else pictures
         height, width = self.crop.size if self.crop else padded.shape[-2:]
         if padded.shape[-2] < height or padded.shape[-1] < width:
-            raise UserError(f'Pictures of {pictures.shape[-1]}x{pictures.shape[-2]} pixels are too small to crop '
-                            f'{width}x{height} from. Scale them with `python preprocessing.py --no-detect --size 256 ...`.')
-        augmented = torch.empty((len(pictures), pictures.shape[1], height, width), dtype=pictures.dtype,
-                                device=pictures.device, memory_format=torch.channels_last)
+            raise UserError(
+                f'Pictures of {pictures.shape[-1]}x{pictures.shape[-2]} pixels are too small to crop '
+                f'{width}x{height} from. Scale them with `python preprocessing.py --no-detect --size 256 ...`.'
+            )
+        augmented = torch.empty(
+            (len(pictures), pictures.shape[1], height, width),
+            dtype=pictures.dtype,
+            device=pictures.device,
+            memory_format=torch.channels_last,
+        )
         state = torch.get_rng_state()
         for picture, source, seed in zip(augmented, padded, seeds, strict=True):
             torch.default_generator.manual_seed(seed)  # then torchvision's own draws, in its own order
             top, left = self.crop.get_params(source, (height, width))[:2] if self.crop else (0, 0)
-            crop = source[:, top:top + height, left:left + width]
+            crop = source[:, top : top + height, left : left + width]
             flipped = self.flip is not None and torch.rand(1) < self.flip.p
             picture.copy_(crop.flip(-1) if flipped else crop)
         torch.set_rng_state(state)
@@ -260,8 +291,9 @@ def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple
     return broken, sizes
 
 
-def scores_of(model: torch.nn.Module, dataset: Dataset, batch_size: int = 32,
-              workers: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def scores_of(
+    model: torch.nn.Module, dataset: Dataset, batch_size: int = 32, workers: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The model's outputs and the labels for every sample, in the data set's order, as CPU tensors."""
     training = model.training
     model.eval()

@@ -8,7 +8,9 @@ from PIL import Image, UnidentifiedImageError
 
 from forensics.errors import UserError
 
-IMAGE_EXTENSIONS = frozenset('.jpg .jpeg .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm'.split())
+IMAGE_EXTENSIONS = frozenset(
+    ['.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm']
+)
 
 # Pillow refuses "decompression bombs" only at twice its own limit. No face crop comes near this.
 MAX_PIXELS = 100_000_000
@@ -21,7 +23,9 @@ class BrokenImage(UserError):
         super().__init__(f'{path}: {reason}')
         self.path, self.reason = str(path), reason
 
-    def __reduce__(self):  # the default pickles only the message, and DataLoader workers send exceptions by pickle
+    def __reduce__(
+        self,
+    ):  # the default pickles only the message, and DataLoader workers send exceptions by pickle
         return type(self), (self.path, self.reason)
 
 
@@ -68,4 +72,3 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new('RGBA', rgba.size, 'white')
         return Image.alpha_composite(white, rgba).convert('RGB')
     return image.convert('RGB')
-

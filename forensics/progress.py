@@ -28,8 +28,14 @@ class Progress:
             with tqdm(self.items, total=self.total, desc=self.label, leave=False, dynamic_ncols=True) as self.bar:
                 yield from self.bar
             return
-        start, every = time.monotonic(), -(-self.total // LINES)  # rounded up: never zero, however few the batches
+        start, every = (
+            time.monotonic(),
+            -(-self.total // LINES),
+        )  # rounded up: never zero, however few the batches
         for number, item in enumerate(self.items, start=1):
             yield item
             if number % every == 0 or number == self.total:
-                print(f'{self.label}: {number}/{self.total}  {self.figures}  {time.monotonic() - start:.1f} s', flush=True)
+                print(
+                    f'{self.label}: {number}/{self.total}  {self.figures}  {time.monotonic() - start:.1f} s',
+                    flush=True,
+                )

@@ -21,7 +21,7 @@ except ImportError:  # Windows: writing stays atomic, but two runs that end at t
     fcntl = None
 
 
-# --- paths ---------------------------------------------------------------------------------------------------------
+# --- paths ------------------------------------------------------------
 
 
 def run_name(dataset: str, model: str, optimizer: str) -> str:
@@ -49,7 +49,7 @@ def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test
     return Path(folder) / 'scores' / f'{names}.json'
 
 
-# --- writing -------------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -65,8 +65,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())  # or a power cut may leave the new name on old, empty blocks
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f'Cannot write {path}: {error.strerror or error}. Free some space or check the folder\'s '
-                        f'permissions, then run the same line again.') from error
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or check the folder's "
+            f'permissions, then run the same line again.'
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -118,7 +120,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-# --- the log of runs -----------------------------------------------------------------------------------------------
+# --- the log of runs ------------------------------------------------------------
 
 
 def append_run(path: str | Path, run: dict) -> None:
@@ -156,7 +158,7 @@ def best_epoch(run: dict) -> int:
     return max(range(len(run['val_acc'])), key=lambda epoch: (run['val_acc'][epoch], -epoch))
 
 
-# --- checkpoints ---------------------------------------------------------------------------------------------------
+# --- checkpoints ------------------------------------------------------------
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
@@ -180,8 +182,10 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f'{path} is no checkpoint of tensors and plain values, and nothing else is read from a '
-                        f'file that may come from a stranger.') from error
+        raise UserError(
+            f'{path} is no checkpoint of tensors and plain values, and nothing else is read from a '
+            f'file that may come from a stranger.'
+        ) from error
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f'{path} is damaged or no checkpoint ({reason}). Make it again with `{made_by}`.') from error
@@ -190,7 +194,7 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
     return checkpoint
 
 
-# --- scores --------------------------------------------------------------------------------------------------------
+# --- scores ------------------------------------------------------------
 
 
 def write_scores(path: str | Path, files: list[str], labels, scores, **facts) -> None:
@@ -205,7 +209,7 @@ def read_scores(path: str | Path) -> dict:
     return scores
 
 
-# --- facts about a run ---------------------------------------------------------------------------------------------
+# --- facts about a run ------------------------------------------------------------
 
 
 def commit() -> str | None:
@@ -213,8 +217,9 @@ def commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
-        return subprocess.run(['git', '-C', str(root), *words], capture_output=True, text=True, timeout=10,
-                              check=True).stdout.strip()
+        return subprocess.run(
+            ['git', '-C', str(root), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
 
     try:
         return git('rev-parse', '--short', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')

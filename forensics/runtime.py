@@ -24,7 +24,11 @@ def device() -> torch.device:
     try:
         chosen = torch.device(chosen)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's answers to a device it lacks
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # torch's answers to a device it lacks
         raise UserError(f'No device "{chosen}" here ({str(error).splitlines()[0]}); try --device cpu.') from error
     return chosen
 

@@ -51,7 +51,7 @@ def workdir(tmp_path, tiny_root, monkeypatch) -> Path:
     """An empty current folder, with the tiny data sets in reach."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('FACES_DATASETS', str(tiny_root))
-    monkeypatch.delenv('FACES_DEVICE', raising=False)
+    monkeypatch.setenv('FACES_DEVICE', '')  # set, so that what a command chooses is undone
     return tmp_path
 
 
@@ -67,3 +67,19 @@ def run_script(workdir):
         return done
 
     return run
+
+
+@pytest.fixture
+def call_main(workdir, capfd):
+    """Run a command's `main` in this process, which saves importing torch anew: (status, output, errors)."""
+    import options
+
+    def call(module, *args) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            status = options.run(lambda: module.main([str(arg) for arg in args]))
+        except SystemExit as exit:  # argparse
+            status = exit.code
+        return status, *capfd.readouterr()
+
+    return call

@@ -1,0 +1,62 @@
+"""Imports point down only: command -> by name -> building -> forensics (see README, "How it is built")."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT
+
+LAYERS = [
+    {'common', 'faces_dataset', 'trainer', 'models', 'xception', 'bonus_model'},  # building
+    {'options', 'detectors', 'utils'},  # by name
+]
+ROOT_MODULES = {path.stem for path in PROJECT.glob('*.py')}
+FORENSICS = sorted((PROJECT / 'forensics').glob('*.py'))
+
+
+def layer(module: str) -> int:
+    return next((number for number, names in enumerate(LAYERS) if module in names), len(LAYERS))
+
+
+def imported_modules(path) -> set[str]:
+    """First names of everything imported anywhere in the file, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split('.')[0])
+    return names
+
+
+@pytest.mark.parametrize('path', FORENSICS, ids=lambda path: path.stem)
+def test_forensics_never_imports_the_root(path):
+    assert not imported_modules(path) & ROOT_MODULES
+
+
+@pytest.mark.parametrize('module', sorted(ROOT_MODULES))
+def test_imports_point_down(module):
+    for imported in imported_modules(PROJECT / f'{module}.py') & ROOT_MODULES:
+        command = layer(imported) == len(LAYERS)
+        assert not command, f'{module} imports the command {imported}'
+        assert layer(imported) <= layer(module), f'{module} imports {imported} from above'
+
+
+LIGHT = [
+    'plot_samples_of_faces_datasets', 'plot_accuracy_and_loss', 'answer_questions', 'make_demo_data', 'audit_dataset',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('module', LIGHT)
+def test_scripts_that_only_read_or_draw_do_not_import_torch(module):
+    code = f'import sys, {module}; sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], cwd=PROJECT).returncode == 0
+
+
+@pytest.mark.parametrize('module', sorted(ROOT_MODULES))
+def test_importing_prints_and_writes_nothing(module, tmp_path):
+    code = f'import sys; sys.path.insert(0, {str(PROJECT)!r}); import {module}'
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,239 @@
+import time
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import models
+import utils
+import xception
+from forensics.errors import UserError
+from models import MODELS, build_model, cam_layer, get_spec, get_xception_based_model
+
+NAMES = [*MODELS, 'timm:resnet10t']
+
+
+@pytest.fixture(scope='module')
+def built():
+    """Each model once, from random weights."""
+    torch.manual_seed(0)
+    return {name: build_model(name, None if name in ('SimpleNet', 'MyNet', 'BonusNet') else 'none') for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ('name', 'parameters'), [('XceptionBased', 23_128_786), ('MyNet', 34_850), ('SimpleNet', 16_901_762)]
+)
+def test_numbers_of_parameters(built, name, parameters):
+    assert utils.get_nof_params(built[name]) == parameters
+
+
+def test_xception_alone_has_the_number_of_parameters_of_its_paper():
+    backbone = xception.build_xception_backbone(pretrained=False)
+    assert utils.get_nof_params(backbone) == 22_855_952
+    assert backbone.fc.in_features == 2048
+    for parameter in backbone.fc.parameters():
+        parameter.requires_grad = False
+    assert utils.get_nof_params(backbone) == 22_855_952 - 2048 * 1000 - 1000
+
+
+def test_the_head_is_the_assignments(built):
+    head = built['XceptionBased'].fc
+    assert [(layer.in_features, layer.out_features) for layer in head if isinstance(layer, nn.Linear)] == [
+        (2048, 1000), (1000, 256), (256, 64), (64, 2),
+    ]  # fmt: skip
+    assert [type(layer) for layer in head[1::2]] == [nn.ReLU] * 3
+
+
+def test_simple_net_equals_relu_before_pooling(built):
+    net, x = built['SimpleNet'].eval(), torch.randn(2, 3, 256, 256)
+    expected = x
+    for convolution in (net.conv1, net.conv2, net.conv3):
+        expected = net.pool(torch.relu(convolution(expected)))
+    expected = net.fc3(torch.relu(net.fc2(torch.relu(net.fc1(expected.flatten(1))))))
+    torch.testing.assert_close(net(x), expected)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_model_trains_a_step_saves_and_loads(built, name, tmp_path):
+    model = built[name]
+    size = get_spec(name).preprocessing.size
+    inputs, labels = torch.randn(2, 3, size, size), torch.tensor([0, 1])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    before = [parameter.clone() for parameter in model.parameters()]
+    model.train()
+    outputs = model(inputs)
+    assert outputs.shape == (2, 2)
+    nn.functional.cross_entropy(outputs, labels).backward()
+    optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    torch.save(model.state_dict(), tmp_path / 'x.pt')
+    again = build_model(name, 'none' if get_spec(name).has_backbone else None)
+    again.load_state_dict(torch.load(tmp_path / 'x.pt', weights_only=True))
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(inputs), model.eval()(inputs))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_model_has_a_layer_with_maps_for_grad_cam(built, name):
+    shapes = []
+    handle = cam_layer(name, built[name]).register_forward_hook(lambda module, args, out: shapes.append(out.shape))
+    size = get_spec(name).preprocessing.size
+    with torch.no_grad():
+        built[name].eval()(torch.zeros(1, 3, size, size))
+    handle.remove()
+    assert len(shapes) == 1 and len(shapes[0]) == 4 and min(shapes[0][2:]) > 1
+
+
+def test_tokens_of_a_transformer_become_maps():
+    class Transformer(nn.Module):
+        num_prefix_tokens = 1
+
+    maps = models.activations_as_maps(Transformer(), torch.arange(2.0 * 5 * 3).reshape(2, 5, 3))
+    assert maps.shape == (2, 3, 2, 2) and maps[0, 0].tolist() == [[3, 6], [9, 12]]
+
+
+def test_loading_one_model_does_not_build_the_others(monkeypatch):
+    monkeypatch.setattr(models, 'build_xception_backbone', lambda **kwargs: pytest.fail('built Xception'))
+    assert isinstance(utils.load_model('SimpleNet'), models.SimpleNet)
+
+
+@pytest.mark.parametrize('name', ['Simplenet', 'timm:no_such_net', ''])
+def test_an_unknown_model_is_named(name):
+    with pytest.raises(UserError):
+        build_model(name)
+
+
+def test_a_model_without_backbone_refuses_backbone_weights():
+    with pytest.raises(UserError, match='SimpleNet has no backbone'):
+        build_model('SimpleNet', 'imagenet')
+
+
+# --- backbone weights ------------------------------------------------------------
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    monkeypatch.setattr(xception, 'weights_within_reach', lambda config: False)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub whose weights are all 0.5."""
+    create = timm.create_model
+
+    def create_model(name, pretrained=False, **kwargs):
+        model = create(name, **kwargs)
+        if pretrained:
+            for parameter in model.parameters():
+                nn.init.constant_(parameter, 0.5)
+        return model
+
+    monkeypatch.setattr(xception, 'weights_within_reach', lambda config: True)
+    monkeypatch.setattr(timm, 'create_model', create_model)
+
+
+def test_pretrained_is_the_default_and_not_forgotten(hub):
+    model = get_xception_based_model()
+    assert model.backbone_weights == 'imagenet'
+    assert (model.conv1.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
+
+
+def test_without_the_hub_a_warning_that_cannot_be_missed(no_hub, capsys):
+    model = get_xception_based_model()
+    assert model.backbone_weights == 'random'
+    warning = capsys.readouterr().err
+    assert 'RANDOM' in warning and '!!!!!!!!!!' in warning
+
+
+def test_an_explicit_request_that_cannot_be_met_is_an_error(no_hub):
+    with pytest.raises(xception.WeightsUnavailable):
+        get_xception_based_model('imagenet')
+    with pytest.raises(xception.WeightsUnavailable):
+        xception.build_xception_backbone(pretrained=True)
+    with pytest.raises(UserError, match='No weights file'):
+        get_xception_based_model('missing.pth')
+
+
+def test_no_warning_when_random_weights_are_wanted(capsys):
+    assert build_model('timm:resnet10t', 'none').backbone_weights == 'random'
+    assert capsys.readouterr().err == ''
+
+
+def test_a_cut_off_network_is_decided_within_seconds(monkeypatch):
+    def hang(*args, **kwargs):
+        time.sleep(8)
+        raise OSError
+
+    monkeypatch.setattr(xception.urllib.request, 'urlopen', hang)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: '/nowhere')
+    start = time.monotonic()
+    config = timm.get_pretrained_cfg('legacy_xception')
+    assert not xception.weights_within_reach(config, patience=0.2)
+    assert time.monotonic() - start < 5
+
+
+def test_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
+    config = timm.get_pretrained_cfg('legacy_xception')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints' / config.url.split('/')[-1]).touch()
+    monkeypatch.setattr(xception.urllib.request, 'urlopen', lambda *a, **k: pytest.fail('asked the network'))
+    assert xception.weights_within_reach(config)
+
+
+@pytest.fixture(scope='module')
+def backbone():
+    torch.manual_seed(3)
+    return xception.build_xception_backbone(pretrained=False).state_dict()
+
+
+def without_fc(state):
+    return {name: tensor for name, tensor in state.items() if not name.startswith('fc.')}
+
+
+PORTS = {
+    'plain': lambda state: state,
+    'without fc': without_fc,
+    'last_linear': lambda state: {name.replace('fc.', 'last_linear.'): tensor for name, tensor in state.items()},
+    'module.': lambda state: {f'module.{name}': tensor for name, tensor in state.items()},
+    'model': lambda state: {'model': state, 'epoch': 3},
+    'state_dict': lambda state: {'state_dict': {f'module.{name}': tensor for name, tensor in state.items()}},
+    'matrices': lambda state: {n: t.flatten(1) if n.endswith('pointwise.weight') else t for n, t in state.items()},
+    'no counters': lambda state: {n: t for n, t in state.items() if not n.endswith('num_batches_tracked')},
+}
+
+
+@pytest.mark.parametrize('port', PORTS)
+def test_files_of_the_common_ports_load(backbone, port, tmp_path):
+    torch.save(PORTS[port](backbone), tmp_path / 'x.pth')
+    model = get_xception_based_model(str(tmp_path / 'x.pth'))
+    loaded = model.state_dict()
+    assert all(
+        torch.equal(loaded[name], tensor) for name, tensor in without_fc(backbone).items() if 'num_b' not in name
+    )
+    assert model.backbone_weights == f'file:{tmp_path / "x.pth"}'
+
+
+def test_a_safetensors_file_loads(backbone, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(without_fc(backbone), tmp_path / 'x.safetensors')
+    model = get_xception_based_model(str(tmp_path / 'x.safetensors'))
+    assert torch.equal(model.conv4.pointwise.weight, backbone['conv4.pointwise.weight'])
+    (tmp_path / 'x.safetensors').write_bytes(b'broken')
+    with pytest.raises(UserError, match='x.safetensors'):
+        get_xception_based_model(str(tmp_path / 'x.safetensors'))
+
+
+def test_a_file_that_does_not_fit_names_the_first_keys(backbone, tmp_path):
+    state = dict(backbone)
+    del state['block3.rep.1.conv1.weight']
+    state['stranger'] = torch.zeros(1)
+    state['bn1.weight'] = torch.zeros(7)
+    torch.save(state, tmp_path / 'x.pth')
+    with pytest.raises(UserError, match='block3.rep.1.conv1.weight is missing; stranger is not part.*bn1.weight is'):
+        get_xception_based_model(str(tmp_path / 'x.pth'))
+    torch.save([1, 2], tmp_path / 'x.pth')
+    with pytest.raises(UserError, match='x.pth'):
+        get_xception_based_model(str(tmp_path / 'x.pth'))

@@ -1,0 +1,121 @@
+import json
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from forensics import records
+from forensics.errors import UserError
+
+
+def test_json_is_strict(tmp_path):
+    records.write_json(tmp_path / 'new folder' / 'x.json', {'a': float('inf'), 'b': np.float32(0.5), 'c': np.arange(2)})
+    assert json.loads((tmp_path / 'new folder' / 'x.json').read_text()) == {'a': None, 'b': 0.5, 'c': [0, 1]}
+
+
+def test_nothing_is_half_written(tmp_path):
+    path = tmp_path / 'x.json'
+    path.write_text('whole')
+    with pytest.raises(RuntimeError), records.atomic_path(path) as temporary:
+        temporary.write_text('ha')
+        raise RuntimeError
+    assert path.read_text() == 'whole'
+    assert os.listdir(tmp_path) == ['x.json']
+
+
+def test_a_folder_that_cannot_be_written_is_a_readable_error(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='Cannot write'):
+        records.write_json(tmp_path / 'file' / 'x.json', {})
+
+
+def test_figures_keep_their_suffix_while_they_are_written(tmp_path):
+    with records.atomic_path(tmp_path / 'x.png') as temporary:
+        assert temporary.suffix == '.png'
+        temporary.write_bytes(b'')
+
+
+def append(path, number):
+    records.append_run(path, {'number': number, 'run': {'id': str(number)}})
+
+
+def test_two_runs_of_one_name_at_once_do_not_lose_an_entry(tmp_path):
+    path = tmp_path / 'out' / 'log.json'
+    with multiprocessing.get_context('spawn').Pool(2) as pool:
+        pool.starmap(append, [(path, number) for number in range(40)], chunksize=1)
+    assert sorted(run['number'] for run in records.read_runs(path)) == list(range(40))
+
+
+def test_a_run_that_is_logged_again_takes_its_own_place(tmp_path):
+    for number, run_id in ((1, 'a'), (2, 'b'), (3, 'a')):
+        records.append_run(tmp_path / 'log.json', {'number': number, 'run': {'id': run_id}})
+    assert [run['number'] for run in records.read_runs(tmp_path / 'log.json')] == [3, 2]
+
+
+def test_logs_of_others_are_appended_to(tmp_path):
+    (tmp_path / 'log.json').write_text('[{"model": "SimpleNet", "val_acc": [1, 2]}]')
+    records.append_run(tmp_path / 'log.json', {'model': 'new', 'run': {'id': 'a'}})
+    assert records.last_run(tmp_path / 'log.json')['model'] == 'new'
+    assert len(records.read_runs(tmp_path / 'log.json')) == 2
+
+
+@pytest.mark.parametrize('text', ['', '[{]', '{"a": 1}', '[1]', '[]'])
+def test_a_damaged_log_is_named_and_left_alone(tmp_path, text):
+    path = tmp_path / 'log.json'
+    path.write_text(text)
+    with pytest.raises(UserError, match='log.json'):
+        records.last_run(path)
+    assert path.read_text() == text
+
+
+def test_the_best_epoch_is_the_first_of_the_highest():
+    assert records.best_epoch({'val_acc': [50, 70, 70, 60]}) == 1
+
+
+def test_checkpoints_come_back(tmp_path):
+    records.save_checkpoint(tmp_path / 'x.pt', {'model': {'w': torch.ones(2)}, 'epoch': 3})
+    checkpoint = records.load_checkpoint(tmp_path / 'x.pt')
+    assert checkpoint['epoch'] == 3 and checkpoint['model']['w'].tolist() == [1, 1]
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.system, ('touch executed',)
+
+
+def test_a_malicious_checkpoint_is_refused_and_not_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'raw.pt').write_bytes(pickle.dumps({'model': Malicious()}))
+    torch.save({'model': Malicious()}, tmp_path / 'zip.pt')
+    for name in ('raw.pt', 'zip.pt'):
+        with pytest.raises(UserError, match=name):
+            records.load_checkpoint(name)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_a_checkpoint_cut_anywhere_is_a_readable_error(tmp_path):
+    path = tmp_path / 'x.pt'
+    records.save_checkpoint(path, {'model': {'w': torch.ones(2000)}})
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), len(whole) // 20):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(UserError, match='x.pt'):
+            records.load_checkpoint(path)
+
+
+def test_missing_files_name_the_command_that_makes_them(tmp_path):
+    with pytest.raises(UserError, match='train_main.py'):
+        records.load_checkpoint(tmp_path / 'x.pt')
+    with pytest.raises(UserError, match='train_main.py'):
+        records.last_run(tmp_path / 'x.json')
+    with pytest.raises(UserError, match='numerical_analysis.py'):
+        records.read_scores(tmp_path / 'x.json')
+
+
+def test_names_of_files():
+    assert records.run_name('d', 'timm:a/b', 'Adam') == 'd_timm-a-b_Adam'
+    assert str(records.figure_path('figures', 'd', 'm', 'roc_curve')) == 'figures/d_m_roc_curve.png'
+    assert str(records.scores_path('out', 'm', 'd')) == 'out/scores/m__d__test.json'
