@@ -85,9 +85,9 @@ def test_errors_inside_are_not_swallowed():
             raise IndexError('inside')
 
     model = Failing().train()
-    with pytest.raises(IndexError, match='inside'):
+    with pytest.raises(IndexError, match='inside') as caught:  # its traceback keeps GradCAM alive
         grad_cam_analysis.explain(halves(1, 1), model, model.conv3)
-    assert model.training and not model.conv3._forward_hooks
+    assert model.training and not model.conv3._forward_hooks and caught
 
 
 def test_images_are_drawn_at_random_and_the_seed_decides():
