@@ -1,0 +1,51 @@
+"""Spread work over this machine's cores or over a Dask cluster: joblib runs both, only its backend differs."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from forensics.errors import UserError
+from forensics.progress import Progress
+
+
+def run_all(
+    function: Callable,
+    tasks: Sequence[tuple],
+    label: str,
+    jobs: int = -1,
+    cluster: str | None = None,
+    shared: Iterable = (),
+) -> Iterator:
+    """function(*task) for every task, with a progress bar, in the order in which they end.
+
+    With a scheduler's address the tasks go to its workers, which have to see the same files; what a worker held
+    when it died is computed again by the others. `shared` arguments are sent to each worker once.
+    """
+    from joblib import Parallel, cpu_count, delayed
+
+    with backend(cluster, shared):
+        # A core that finds nothing to do would still have to start Python.
+        jobs = -1 if cluster else max(1, min(cpu_count() if jobs < 0 else jobs, len(tasks)))
+        results = Parallel(n_jobs=jobs, return_as='generator_unordered')(delayed(function)(*task) for task in tasks)
+        yield from Progress(results, len(tasks), label)
+
+
+@contextlib.contextmanager
+def backend(cluster: str | None, shared: Iterable) -> Iterator[None]:
+    if cluster is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UserError("--cluster needs Dask, which is an extra: `pip install 'dask[distributed]'`.") from error
+    from joblib import parallel_config
+
+    try:
+        client = Client(cluster, timeout=10)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'No Dask scheduler answers at {cluster} ({str(error).splitlines()[0]}). Start one with `dask scheduler` '
+            f'and, in this folder on each machine, `dask worker {cluster}`.'
+        ) from error
+    with client, parallel_config(backend='dask', scatter=list(shared) or None, wait_for_workers_timeout=30):
+        yield

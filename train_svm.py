@@ -1,0 +1,296 @@
+"""Train a classical detector (features and a support vector machine) and report it on the test part:
+
+python train_svm.py -d synthetic_dataset --features spectrum --classifier svm-poly
+python train_svm.py -d synthetic_dataset --features spectrum --all
+
+Hyper-parameters are chosen by cross-validation on the training part, with groups (of the data set's manifest.csv)
+kept together; the calibration and the threshold on validation. The test part is only reported.
+"""
+
+import argparse
+import csv
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import options
+from common import CHECKPOINT_DIR, FIGURES_DIR, OUTPUT_DIR
+from forensics import classical, datasets, features, plots, records, scoring
+from forensics.errors import UserError
+from forensics.spectrum import VARIANTS
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    options.add_dataset(parser)
+    parser.add_argument(
+        '--features',
+        default='spectrum',
+        metavar='NAME',
+        help='spectrum, resnet50, xception, joined with "+" as in spectrum+xception, or both, which is '
+        'spectrum+resnet50 (default: %(default)s)',
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument('--classifier', choices=classical.GRIDS, default='svm-poly', help='(default: %(default)s)')
+    which.add_argument('--all', action='store_true', help='every classifier: a table, and a figure of the spectra')
+    parser.add_argument(
+        '--variant',
+        choices=VARIANTS,
+        default='published',
+        help='of the spectrum: as its authors computed it, or with the rings where they belong (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--augment',
+        action='store_true',
+        help='train on four pictures for one: flipped, turned by 45 degrees either way',
+    )
+    parser.add_argument(
+        '--backbone-weights',
+        metavar='imagenet|none|FILE',
+        help="of a deep feature (default: ImageNet's weights or, with a warning, random ones)",
+    )
+    parser.add_argument('--cluster', metavar='ADDRESS', help='compute features on a Dask cluster: tcp://scheduler:8786')
+    options.add_seed(parser)
+    options.add_data_root(parser)
+    options.add_device(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    extractors = make_extractors(args)
+    parts = {part: Part(args.dataset, part) for part in datasets.PARTS}
+    groups = read_groups(parts['train'])
+    for part in parts.values():
+        part.compute(extractors, args)
+    train = parts['train']
+    trained_on = classical.describe_training(train.sizes, train.originals, extractors)
+    for part in parts.values():
+        for message in classical.doubts(part.sizes, part.originals, extractors, trained_on):
+            print(f'warning: {part.folder}: {message}', file=sys.stderr)
+
+    kinds = list(classical.GRIDS) if args.all else [args.classifier]
+    rows = []
+    for kind in kinds:
+        copies = len(train.vectors) // len(train.labels)
+        classifier, cv_auc = classical.fit(
+            kind, train.vectors, np.tile(train.labels, copies), np.tile(groups, copies), args.seed
+        )
+        run = describe(args, kind, extractors, parts) | {'trained_on': trained_on}
+        rows.append(evaluate(args, extractors, classifier, cv_auc, parts, run))
+    print_table(rows, parts['test'])
+    if args.all and isinstance(extractors[0], features.Spectrum):
+        draw_spectra(args, extractors[0], train)
+
+
+class Part:
+    """The files, labels and features of one part of the data set."""
+
+    def __init__(self, dataset: str, name: str):
+        self.name = name
+        self.folder = datasets.find_part(dataset, name)
+        self.files = datasets.class_files(self.folder)
+        self.labels = np.array([int(file.startswith('fake/')) for file in self.files])
+        for label, count in datasets.count(self.folder).items():
+            if count == 0:
+                raise UserError(f'{self.folder / label} holds no image; a detector needs both classes.')
+
+    def compute(self, extractors: list, args: argparse.Namespace) -> None:
+        """`vectors` holds a block of rows an augmentation, `originals` the first, of the pictures as they are."""
+        augmented = args.augment and self.name == 'train'
+        augmentations = list(features.AUGMENTATIONS) if augmented else ['original']
+        paths = [self.folder / file for file in self.files]
+        self.vectors = features.of_files(extractors, paths, augmentations, f'{self.name} features', args.cluster)
+        self.originals = self.vectors[: len(paths)]
+        self.sizes = []
+        for path in paths:
+            with Image.open(path) as image:  # the header alone
+                self.sizes.append(image.size)
+
+
+def make_extractors(args: argparse.Namespace) -> list:
+    """The features asked for, the spectrum first. Only a deep one needs PyTorch."""
+    names = features.split_name(args.features)
+    deep = [name for name in names if name in features.DEEP]
+    if args.backbone_weights and not deep:
+        raise UserError(f'--backbone-weights {args.backbone_weights}: {args.features} has no backbone.')
+    extractors = [features.Spectrum(args.variant)] if 'spectrum' in names else []
+    if deep:
+        import torch
+
+        from forensics import runtime
+        from models import build_model, get_spec
+
+        runtime.tune_allocator()
+    options.apply(args)  # after the import: a random backbone depends on the seed
+    for name in deep:
+        model = features.DEEP[name]
+        network = build_model(model, args.backbone_weights)
+        origin, spec = network.backbone_weights, get_spec(model).preprocessing
+        network = network.to(runtime.device(), memory_format=torch.channels_last)
+        extractors.append(features.Deep(name, network, spec.size, spec.mean, spec.std, origin))
+    return extractors
+
+
+def read_groups(part: Part) -> np.ndarray:
+    """Which images belong together, from the manifest of preprocessing.py; without one each file stands alone."""
+    manifest = part.folder.parent / 'manifest.csv'
+    if not manifest.exists():
+        return np.array(part.files)
+    with open(manifest, newline='', encoding='utf-8') as opened:
+        rows = list(csv.DictReader(opened))
+    if not rows or not {'file', 'group'} <= rows[0].keys():
+        raise UserError(f'{manifest} needs the columns "file" and "group", as preprocessing.py writes them.')
+    group_of = {Path(row['file']).as_posix(): row['group'] for row in rows if row['group']}
+    return np.array([group_of.get(f'{part.name}/{file}', file) for file in part.files])
+
+
+def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[str, Part]) -> dict:
+    """The run record, as train_main.py's: what it takes to repeat this."""
+    elsewhere = ('all', 'classifier', 'cluster', 'data_root', 'device')
+    arguments = {name: value for name, value in vars(args).items() if name not in elsewhere}
+    card = datasets.read_card(parts['train'].folder.parent)
+    deep = [extractor for extractor in extractors if isinstance(extractor, features.Deep)]
+    packages = ('numpy', 'scipy', 'scikit-learn', 'pillow', *(('torch', 'timm') if deep else ()))
+    data = {}
+    for name, part in parts.items():
+        data[name] = datasets.count(part.folder) | {'fingerprint': datasets.fingerprint(part.folder, part.files)}
+    return {
+        'id': uuid.uuid4().hex,
+        'model': model_name(args, kind),
+        'dataset': args.dataset,
+        'class_names': card.get('class_names', list(datasets.CLASSES)),
+        'preprocessing': [extractor.settings() for extractor in extractors],
+        'arguments': arguments | {'classifier': kind},
+        'seed': args.seed,
+        'backbone_weights': deep[0].weights if deep else None,
+        'data': data,
+        'commit': records.commit(),
+        'versions': records.versions(*packages),
+    }
+
+
+def model_name(args: argparse.Namespace, kind: str) -> str:
+    """Names the detector's file, so whatever makes another detector is in it."""
+    variant = '' if args.variant == 'published' else f'-{args.variant}'
+    return f'{args.features}{variant}{"-augmented" if args.augment else ""}-{kind}'
+
+
+def evaluate(
+    args: argparse.Namespace,
+    extractors: list,
+    classifier: classical.Classifier,
+    cv_auc: float | None,
+    parts: dict[str, Part],
+    run: dict,
+) -> dict:
+    """Calibrate on validation, save the detector, log its figures and its scores."""
+    decisions = {name: classifier.decision(part.originals) for name, part in parts.items()}
+    calibration = classical.fit_calibration(decisions['val'], parts['val'].labels)
+    detector = classical.ClassicalDetector(extractors, classifier, calibration, run)
+    logits = {name: detector.logit(values) for name, values in decisions.items()}
+    # As a logit 0 is an even chance, the one that is taken among equally good thresholds.
+    threshold = scoring.best_threshold(parts['val'].labels, logits['val'])
+    run['threshold'] = float(1 / (1 + np.exp(-threshold)))
+
+    name = records.run_name(args.dataset, run['model'], 'svm')
+    path = Path(CHECKPOINT_DIR) / f'{name}.npz'
+    detector.save(path)
+    print(f'Wrote {path}')
+
+    log = {
+        'model': run['model'],
+        'dataset': args.dataset,
+        'optimizer': {'name': 'svm', 'params': classifier.parameters},
+        'cv_auc': cv_auc,
+    }
+    for part_name, part in parts.items():
+        labels, values = part.labels, logits[part_name]
+        # The assignment's keys: one value an epoch, and this has one.
+        log[f'{part_name}_loss'] = [float(np.mean(np.logaddexp(0, values) - labels * values))]
+        log[f'{part_name}_acc'] = [scoring.accuracy(labels, values > threshold)]
+        log[f'{part_name}_auc'] = scoring.auc(labels, values)
+        if part_name != 'train':
+            records.write_scores(
+                records.scores_path(OUTPUT_DIR, name, args.dataset, part_name),
+                part.files,
+                labels,
+                np.stack([-values, values], axis=1),
+                detector=name,
+                model=run['model'],
+                dataset=args.dataset,
+                condition=part_name,
+                scores_are='minus the logit of P(fake), and that logit',
+                backbone_weights=run['backbone_weights'],
+            )
+    log |= {
+        'test_auc_interval': scoring.auc_interval(parts['test'].labels, logits['test']),
+        'test_constant_acc': scoring.constant_accuracy(parts['test'].labels),
+        'run': run,
+    }
+    records.append_run(records.log_path(OUTPUT_DIR, name), log)
+    return log
+
+
+def print_table(rows: list[dict], test: Part) -> None:
+    """The lab report's table: one line a classifier."""
+    weights = rows[0]['run']['backbone_weights']
+    note = f', {weights} backbone' if weights else ''
+    features_name = rows[0]['run']['arguments']['features']
+    counts = f'{np.sum(test.labels == 0)} real and {np.sum(test.labels == 1)} fake test images'
+    print(f'\n{features_name}{note} on {rows[0]["dataset"]}, {counts}\n')
+    print('| classifier | AuC, cross-validation | AuC, val | AuC, test (95% interval) | accuracy, test | chosen |')
+    print('|---|---|---|---|---|---|')
+    for row in rows:
+        low, high = row['test_auc_interval']
+        chosen = ', '.join(f'{name} {value:.4g}' for name, value in row['optimizer']['params'].items())
+        in_folds = '-' if row['cv_auc'] is None else f'{row["cv_auc"]:.3f}'
+        print(
+            f'| {row["run"]["arguments"]["classifier"]} | {in_folds} | {row["val_auc"]:.3f} '
+            f'| {row["test_auc"]:.3f} ({low:.3f} to {high:.3f}) | {row["test_acc"][0]:.2f}% | {chosen or "-"} |'
+        )
+    print(f'| constant predictor | 0.500 | 0.500 | 0.500 | {rows[0]["test_constant_acc"]:.2f}% | - |\n')
+
+
+def plot_mean_spectra(spectra: np.ndarray, labels: np.ndarray, ax) -> None:
+    """The mean of each class with a band of one standard deviation either way."""
+    positions = np.arange(spectra.shape[1])
+    for label, name in enumerate(datasets.CLASSES):
+        own = spectra[labels == label]
+        mean, spread = own.mean(axis=0), own.std(axis=0)
+        colour = plots.CLASS_COLOURS[name]
+        ax.fill_between(positions, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(positions, mean, color=colour, linestyle=('-', '--')[label], label=f'{name} (n = {len(own)})')
+    ax.set_ylabel('log amplitude, first value = 1')
+    ax.legend(title='mean, band: one standard deviation')
+
+
+def plot_separation(spectra: np.ndarray, labels: np.ndarray, ax) -> None:
+    """Where the classes differ: bands that overlap hide it."""
+    real, fake = (spectra[labels == label] for label in (0, 1))
+    spread = np.sqrt((real.var(axis=0) + fake.var(axis=0)) / 2)
+    difference = fake.mean(axis=0) - real.mean(axis=0)
+    distance = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)  # the first is 1 in all
+    ax.plot(distance, color='black', linewidth=1.2)
+    ax.axhline(0, color=plots.GREY, linewidth=0.8)
+    ax.set(xlabel='radius, from the lowest to the highest frequency', ylabel='fake - real, in\nstandard deviations')
+
+
+def draw_spectra(args: argparse.Namespace, spectrum: features.Spectrum, train: Part) -> None:
+    """The lab report's figure, and below it the difference of the two means."""
+    spectra = train.originals[:, : spectrum.n]
+    with plots.style():
+        figure = plots.new_figure(height=4.6)
+        upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        plot_mean_spectra(spectra, train.labels, upper)
+        plot_separation(spectra, train.labels, lower)
+        upper.set_title(f'Azimuthal spectra of {args.dataset}, train ({spectrum.variant} variant)')
+        name = 'spectrum' if spectrum.variant == 'published' else f'spectrum-{spectrum.variant}'
+        plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, name, 'mean_spectra'))
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))
