@@ -226,25 +226,18 @@ class Trainer:
 
     def _restore(self, path, log: dict) -> tuple[dict, float, bool]:
         state = records.load_checkpoint(path)
-        for what, now in (
-            ('dataset', log['dataset']),
-            ('model', log['model']),
-            ('optimizer', log['optimizer']),
+        before, now = state['log'], log
+        for what, old, new in (
+            ('arguments', before['run'].get('arguments'), now['run'].get('arguments')),
+            ('data', before['run'].get('data'), now['run'].get('data')),
+            ('optimizer', before['optimizer']['params'], now['optimizer']['params']),
         ):
-            if state['log'][what] != now:
-                raise UserError(
-                    f'{path} was trained with {what} {state["log"][what]}, not {now}. '
-                    f'Give the same line, or leave --resume out to start anew.'
-                )
-        for what in ('data', 'arguments'):
-            before, now = state['log']['run'].get(what), log['run'].get(what)
-            changed = sorted(
-                key for key in {**(before or {}), **(now or {})} if (before or {}).get(key) != (now or {}).get(key)
-            )
+            old, new = old or {}, new or {}
+            changed = sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
             if changed:
                 raise UserError(
-                    f'{path}: {what} changed since ({", ".join(changed)}). A run that goes on must see what '
-                    f'it saw before; leave --resume out to start anew.'
+                    f'{path}: the {what} changed since ({", ".join(changed)}). A run that goes on must see what it saw '
+                    f'before; give the same line, or leave --resume out to start anew.'
                 )
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])

@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on(workdir, how):
 def test_resuming_with_another_line_is_refused(call_main):
     assert call_main(train_main, *LINE[1:])[0] == 0
     status, _, errors = call_main(train_main, *LINE[1:], '--lr', 0.1, '--resume')
-    assert status == 1 and 'arguments changed since (lr)' in errors
+    assert status == 1 and 'the arguments changed since (lr)' in errors
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def test_a_run_killed_after_its_log_was_written_is_not_logged_twice(monkeypatch)
 
 def test_data_that_changed_under_a_resumed_run_are_noticed():
     make_trainer().run(1, LOGGING, facts={'data': {'train': {'fingerprint': 'a'}}})
-    with pytest.raises(UserError, match='data changed since \\(train\\)'):
+    with pytest.raises(UserError, match='the data changed since \\(train\\)'):
         make_trainer().run(1, LOGGING, facts={'data': {'train': {'fingerprint': 'b'}}}, resume=True)
 
 
