@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with plots.style():
         chosen = random_samples(dataset, NOF_PAIRS, args.seed)
-        figure = plots.new_figure(height=9.2)
+        figure = plots.new_figure(height=0.8 + 0.93 * -(-len(chosen) // PAIRS_A_ROW))
         figure.suptitle(f'{heading}\nimages and saliency maps')
         figure.supxlabel(
             "|d score of the true class / d pixel|, maximum over channels; black is 0, yellow the map's "
