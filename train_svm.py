@@ -68,10 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         part.compute(extractors, args)
     train = parts['train']
     trained_on = classical.describe_training(train.sizes, train.originals, extractors)
-    for part in parts.values():
-        for message in classical.doubts(part.sizes, part.originals, extractors, trained_on):
-            print(f'warning: {part.folder}: {message}', file=sys.stderr)
-
+    warn(args, extractors, parts, trained_on)
     kinds = list(classical.GRIDS) if args.all else [args.classifier]
     rows = []
     for kind in kinds:
@@ -148,6 +145,20 @@ def read_groups(part: Part) -> np.ndarray:
     return np.array([group_of.get(f'{part.name}/{file}', file) for file in part.files])
 
 
+def warn(args: argparse.Namespace, extractors: list, parts: dict[str, Part], trained_on: dict) -> None:
+    """Say what makes the figures doubtful, before they stand there."""
+    settings = datasets.read_card(parts['train'].folder.parent).get('settings') or {}
+    if settings.get('detect') and settings.get('size') and isinstance(extractors[0], features.Spectrum):
+        print(
+            f'warning: the faces of {args.dataset} were scaled to {settings["size"]} pixels, and scaling changes the '
+            f'spectrum. Make them again with `preprocessing.py --keep-scale`.',
+            file=sys.stderr,
+        )
+    for part in parts.values():
+        for message in classical.doubts(part.sizes, part.originals, extractors, trained_on):
+            print(f'warning: {part.folder}: {message}', file=sys.stderr)
+
+
 def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[str, Part]) -> dict:
     """The run record, as train_main.py's: what it takes to repeat this."""
     elsewhere = ('all', 'classifier', 'cluster', 'data_root', 'device')
@@ -191,7 +202,7 @@ def evaluate(
     decisions = {name: classifier.decision(part.originals) for name, part in parts.items()}
     calibration = classical.fit_calibration(decisions['val'], parts['val'].labels)
     detector = classical.ClassicalDetector(extractors, classifier, calibration, run)
-    logits = {name: detector.logit(values) for name, values in decisions.items()}
+    logits = {name: detector.calibrated(values) for name, values in decisions.items()}
     # As a logit 0 is an even chance, the one that is taken among equally good thresholds.
     threshold = scoring.best_threshold(parts['val'].labels, logits['val'])
     run['threshold'] = float(1 / (1 + np.exp(-threshold)))

@@ -4,9 +4,10 @@ scikit-learn trains them. What they learned is kept as plain arrays, from which 
 decisions.
 """
 
+import itertools
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -180,20 +181,25 @@ class ClassicalDetector:
         """Of P(fake), fitted on validation."""
         return self.run['threshold']
 
-    def score(self, images: Sequence[Image.Image]) -> np.ndarray:
+    def score(self, images: Iterable[Image.Image]) -> np.ndarray:
         """P(fake) of each image."""
-        images = list(images)
-        if not images:
+        return 1 / (1 + np.exp(-self.logits(images)))
+
+    def logits(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """The logit of P(fake): what a network with one output would give. Any number of images may pass through."""
+        images = iter(images)
+        sizes, blocks = [], []
+        while chunk := list(itertools.islice(images, features.CHUNK)):
+            sizes += [image.size for image in chunk]
+            blocks.append(features.of_images(self.extractors, chunk))
+        if not blocks:
             return np.zeros(0)
-        vectors = features.of_images(self.extractors, images)
-        for message in doubts([image.size for image in images], vectors, self.extractors, self.run['trained_on']):
+        vectors = np.concatenate(blocks)
+        for message in doubts(sizes, vectors, self.extractors, self.run['trained_on']):
             warnings.warn(message, stacklevel=2)
-        return self.probability(self.classifier.decision(vectors))
+        return self.calibrated(self.classifier.decision(vectors))
 
-    def probability(self, decisions: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-self.logit(decisions)))
-
-    def logit(self, decisions: np.ndarray) -> np.ndarray:
+    def calibrated(self, decisions: np.ndarray) -> np.ndarray:
         return self.calibration['slope'] * decisions + self.calibration['offset']
 
     def save(self, path: str | Path) -> None:

@@ -27,9 +27,7 @@ LENGTH = 300
 EPSILON = 1e-8  # the authors' guard against log(0), added to the complex spectrum
 
 
-def azimuthal_spectrum(
-    image: Image.Image | np.ndarray, n: int = LENGTH, variant: str = 'published'
-) -> np.ndarray:
+def azimuthal_spectrum(image: Image.Image | np.ndarray, n: int = LENGTH, variant: str = 'published') -> np.ndarray:
     """n values from the lowest to the highest frequency; the first is 1."""
     grey = np.asarray(image.convert('L') if isinstance(image, Image.Image) else image, dtype=np.float64)
     if grey.ndim != 2:
@@ -84,9 +82,7 @@ def ring_averages(height: int, width: int, variant: str) -> csr_array:
     means = coo_array((1 / size[ring], (ring, half_plane)), shape).tocsr()
     means = means[1:-1] if variant == 'published' else means
     if means.shape[0] < 4:  # a cubic spline's least number of points
-        raise UserError(
-            f'An image of {width}x{height} pixels is too small for a spectrum: take one of 16x16.'
-        )
+        raise UserError(f'An image of {width}x{height} pixels is too small for a spectrum: take one of 16x16.')
     return means
 
 

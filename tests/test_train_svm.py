@@ -108,6 +108,7 @@ def test_a_detector_comes_back_from_its_file_alone(kind, tiny_root, tmp_path):
     assert scores.shape == (len(images),) and np.all((scores > 0) & (scores < 1))
     assert scoring.auc(labels, scores) > 0.9
     assert loaded.score([]).shape == (0,)
+    assert loaded.score(image for image in images[:3]).shape == (3,)
 
 
 def test_scoring_needs_neither_torch_nor_scikit_learn(tiny_root, tmp_path):
@@ -338,6 +339,16 @@ def test_groups_come_from_the_manifest(tmp_path, monkeypatch):
     (folder / 'manifest.csv').write_text('name\na\n')
     with pytest.raises(UserError, match='needs the columns "file" and "group"'):
         train_svm.read_groups(part)
+
+
+def test_warning_of_a_data_set_whose_faces_were_scaled(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('FACES_DATASETS', str(tmp_path))
+    folder = make_dataset(tmp_path / 'faces')
+    for size, expected in ((256, True), (None, False)):
+        records.write_json(folder / 'dataset.json', {'settings': {'detect': True, 'size': size}})
+        train_svm.main(['-d', 'faces', '--classifier', 'k-means'])
+        assert ('were scaled to 256 pixels' in capsys.readouterr().err) is expected
 
 
 @pytest.mark.parametrize(
