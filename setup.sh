@@ -3,8 +3,8 @@
 # run_tests.sh; `./setup.sh` alone only sets up.
 #
 # The Python at hand is taken as it is when it has the packages (a conda environment from environment.yml, say).
-# Otherwise `.venv` is made here and filled from requirements.txt, every file checked against its hash. A copy of
-# requirements.txt in .venv says that it is complete, so the next start is a matter of milliseconds.
+# Otherwise `.venv` is made here and filled from requirements.txt and requirements-no-deps.txt, every file checked
+# against its hash. A copy of both lists in .venv says that it is complete, so the next start takes milliseconds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -77,9 +77,11 @@ explain_missing_python() {
     echo '       or use conda: conda env create -f environment.yml, then conda activate facial-forensics'
 }
 
-# .venv/installed holds requirements.txt when everything is in, and another word while it is going in.
+lists() { cat requirements.txt requirements-no-deps.txt; }
+
+# .venv/installed holds both lists when everything is in, and another word while it is going in.
 venv_is_complete() {
-    [ "$(cat .venv/installed 2>/dev/null)" = "$(cat requirements.txt)" ] && has_packages .venv/bin/python
+    [ "$(cat .venv/installed 2>/dev/null)" = "$(lists)" ] && has_packages .venv/bin/python
 }
 
 fill_venv() {
@@ -92,12 +94,13 @@ fill_venv() {
     if [ ! -e .venv/bin/python ]; then
         "$base" -m venv .venv
     fi
-    if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes -r requirements.txt; then
+    pip_install() { .venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes "$@"; }
+    if ! { pip_install -r requirements.txt && pip_install --no-deps -r requirements-no-deps.txt; }; then
         echo 'error: the packages could not be installed; the lines above say why. They come from the network and take' >&2
         echo '       about 6 GB. Start again when that is put right: nothing needs to be cleaned up.' >&2
         exit 1
     fi
-    cp requirements.txt .venv/installed.tmp
+    lists >.venv/installed.tmp
     mv .venv/installed.tmp .venv/installed
 }
 

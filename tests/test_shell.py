@@ -357,7 +357,10 @@ elif arguments[:3] == ['-m', 'pip', 'install']:
         sys.exit(1)
     filled.touch()
 """
-INSTALL = '-m pip install --disable-pip-version-check --no-input --require-hashes -r requirements.txt'
+INSTALL = [
+    '-m pip install --disable-pip-version-check --no-input --require-hashes -r requirements.txt',
+    '-m pip install --disable-pip-version-check --no-input --require-hashes --no-deps -r requirements-no-deps.txt',
+]
 
 
 class Setup:
@@ -366,7 +369,7 @@ class Setup:
     def __init__(self, folder: Path, flaws: str = '', name: str = 'python3'):
         self.root = folder / 'a folder of ours'
         self.root.mkdir()
-        for file in ('setup.sh', 'requirements.in', 'requirements.txt'):
+        for file in ('setup.sh', 'requirements.in', 'requirements.txt', 'requirements-no-deps.txt'):
             shutil.copy(ROOT / file, self.root)
         tools = folder / 'tools'
         tools.mkdir()
@@ -413,7 +416,7 @@ def test_setup_takes_a_python_that_has_the_packages(project: Project):
 def test_setup_makes_a_venv_once(tmp_path: Path, name: str):
     setup = Setup(tmp_path, name=name)
     assert setup.run() == (0, f'{setup.root}/.venv/bin/python')
-    assert setup.calls() == ['-m venv .venv', INSTALL]
+    assert setup.calls() == ['-m venv .venv', *INSTALL]
     assert setup.run() == (0, f'{setup.root}/.venv/bin/python')
     assert setup.calls() == []
 
@@ -421,7 +424,7 @@ def test_setup_makes_a_venv_once(tmp_path: Path, name: str):
 def test_packages_of_another_major_version_do_not_count(tmp_path: Path):
     setup = Setup(tmp_path, flaws='opencv4')
     setup.run()
-    assert setup.calls() == ['-m venv .venv', INSTALL]
+    assert setup.calls() == ['-m venv .venv', *INSTALL]
 
 
 def test_interrupted_setup_is_repaired(tmp_path: Path):
@@ -432,7 +435,7 @@ def test_interrupted_setup_is_repaired(tmp_path: Path):
     (setup.root / 'kill').unlink()
     setup.calls()
     assert setup.run() == (0, f'{setup.root}/.venv/bin/python')
-    assert setup.calls() == ['-m venv .venv', INSTALL]
+    assert setup.calls() == ['-m venv .venv', *INSTALL]
     assert not (setup.root / '.venv/half-written').exists()
 
 
@@ -443,7 +446,7 @@ def test_new_requirements_are_installed_into_the_same_venv(tmp_path: Path):
     with open(setup.root / 'requirements.txt', 'a') as file:
         file.write('# one more\n')
     assert setup.run()[0] == 0
-    assert setup.calls() == [INSTALL]
+    assert setup.calls() == INSTALL
     setup.run()
     assert setup.calls() == []
 
@@ -454,7 +457,7 @@ def test_venv_whose_python_is_gone_is_made_anew(tmp_path: Path):
     setup.calls()
     (setup.root / '.venv/bin/python').unlink()
     assert setup.run()[0] == 0
-    assert setup.calls() == ['-m venv .venv', INSTALL]
+    assert setup.calls() == ['-m venv .venv', *INSTALL]
 
 
 def test_activated_unfinished_venv_is_no_base(tmp_path: Path):
@@ -466,7 +469,7 @@ def test_activated_unfinished_venv_is_no_base(tmp_path: Path):
     environment = {'PATH': str(setup.tools)}
     setup.calls()
     subprocess.run([setup.tools / 'bash', '-c', command], env=environment, check=True, capture_output=True)
-    assert setup.calls() == ['-m venv .venv', INSTALL]
+    assert setup.calls() == ['-m venv .venv', *INSTALL]
 
 
 def test_failed_installation_is_said(tmp_path: Path):
