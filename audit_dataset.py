@@ -69,8 +69,10 @@ def data_sets(path: str) -> list[Path]:
         return [folder]
     found = sorted(entry for entry in folder.iterdir() if entry.is_dir() and holds_faces(entry))
     if not found:
-        raise UserError(f'{folder} is no data set: neither {"/, ".join(PARTS)}/ nor real/ and fake/ in it. '
-                        f'`python preprocessing.py --help` tells how to make one.')
+        raise UserError(
+            f'{folder} is no data set: neither {"/, ".join(PARTS)}/ nor real/ and fake/ in it. '
+            f'`python preprocessing.py --help` tells how to make one.'
+        )
     return found
 
 
@@ -153,9 +155,13 @@ def find_duplicates(pictures: Pictures) -> tuple[list[dict], dict[str, int], lis
             exact = pictures.digests[a] == pictures.digests[b]
             parts, labels = pictures.parts[a] != pictures.parts[b], pictures.labels[a] != pictures.labels[b]
             kind = 'exact' if exact else 'near'
-            pair = {'paths': [pictures.paths[a], pictures.paths[b]], 'kind': kind, 'distance': round(far, 4),
-                    'parts': [pictures.parts[a], pictures.parts[b]],
-                    'labels': [pictures.labels[a], pictures.labels[b]]}
+            pair = {
+                'paths': [pictures.paths[a], pictures.paths[b]],
+                'kind': kind,
+                'distance': round(far, 4),
+                'parts': [pictures.parts[a], pictures.parts[b]],
+                'labels': [pictures.labels[a], pictures.labels[b]],
+            }
             if parts:
                 counts[f'{kind} across parts'] += 1
                 wrong.append(pair)
@@ -196,11 +202,15 @@ def audit(folders: list[Path], jobs: int | None, seed: int) -> tuple[dict, Pictu
             problems.append(f'{plural(number, "picture")} of {a} stand in {b} too, as {" and ".join(example)}.')
     mislabelled = [pair for pair in pairs if pair['labels'][0] != pair['labels'][1]]
     if mislabelled:
-        problems.append(f'{plural(len(mislabelled), "picture")} stand under real and under fake, as '
-                        f'{" and ".join(mislabelled[0]["paths"])}.')
+        problems.append(
+            f'{plural(len(mislabelled), "picture")} stand under real and under fake, as '
+            f'{" and ".join(mislabelled[0]["paths"])}.'
+        )
     if related:
-        notes.append(f'{plural(len(related), "fake")} lie near a real picture of the same part, as fakes do to the '
-                     f'photograph they were made from.')
+        notes.append(
+            f'{plural(len(related), "fake")} lie near a real picture of the same part, as fakes do to the '
+            f'photograph they were made from.'
+        )
 
     counts, probes, crossing = {}, {}, {}
     names = np.array(pictures.names)
@@ -218,26 +228,35 @@ def audit(folders: list[Path], jobs: int | None, seed: int) -> tuple[dict, Pictu
                 problems.append(f'{prefix}{part} is {share:.0%} of one class: a constant predictor is right as often.')
 
         known = [row for row in rows if pictures.groups[row] is not None]
-        across = crossing_groups([pictures.groups[row] for row in known], [pictures.parts[row] for row in known]) \
-            if len(counts[name]) > 1 else {}
+        across = (
+            crossing_groups([pictures.groups[row] for row in known], [pictures.parts[row] for row in known])
+            if len(counts[name]) > 1
+            else {}
+        )
         crossing.update({prefix + group: parts for group, parts in across.items()})
         if across:
             group, parts = next(iter(across.items()))
-            problems.append(f'{prefix}{plural(len(across), "group")} stand in more than one part, as "{group}" in '
-                            f'{" and ".join(parts)}.')
+            problems.append(
+                f'{prefix}{plural(len(across), "group")} stand in more than one part, as "{group}" in '
+                f'{" and ".join(parts)}.'
+            )
         if not known:
             notes.append(f'{prefix}no manifest.csv tells persons or videos, so only pictures could be compared.')
 
         sizes = Counter(map(tuple, pictures.numbers[rows][:, 1:3].astype(int).tolist()))
         if len(sizes) > 1:
             (width, height), _ = sizes.most_common(1)[0]
-            notes.append(f'{prefix}{len(sizes)} image sizes; {len(rows) - sizes[width, height]:,} images are not '
-                         f'{width}x{height}.')
+            notes.append(
+                f'{prefix}{len(sizes)} image sizes; {len(rows) - sizes[width, height]:,} images are not '
+                f'{width}x{height}.'
+            )
         for shortcut, found in probe_all(pictures, rows, seed).items():
             probes[prefix + shortcut] = found
             if found['low'] > SUSPICIOUS:
-                problems.append(f'{prefix}{shortcut.replace("_", " ")} alone tells real from fake with AuC '
-                                f'{found["auc"]:.3f} ({found["low"]:.3f} to {found["high"]:.3f}).')
+                problems.append(
+                    f'{prefix}{shortcut.replace("_", " ")} alone tells real from fake with AuC '
+                    f'{found["auc"]:.3f} ({found["low"]:.3f} to {found["high"]:.3f}).'
+                )
     return {
         'problems': problems,
         'notes': notes,
@@ -310,7 +329,7 @@ def page(findings: dict, title: str) -> str:
     for where in ('across parts', 'across classes', 'within a class'):
         counts = [findings['pair_counts'].get(f'{kind} {where}', 0) for kind in ('exact', 'near')]
         lines.append(f'{where:24}{counts[0]:9,} {counts[1]:9,}')
-    lines += ['', 'Shortcuts               AuC alone   95% interval']
+    lines += ['', 'Shortcuts               AuC alone   99% interval']
     for name, auc in findings['shortcuts'].items():
         low, high = findings['intervals'][name]
         lines.append(f'{name:32} {auc:.3f}   {low:.3f} to {high:.3f}{"   <--" if low > SUSPICIOUS else ""}')

@@ -21,7 +21,6 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from forensics.datasets import CLASSES, PARTS, subfolders
 from forensics.duplicates import near_pairs
 from forensics.errors import UserError
 from forensics.layouts import Source, read_dataset, read_input
-from forensics.progress import Progress
+from forensics.parallel import run_all
 from forensics.video import is_video_file
 
 MANIFEST = ('file', 'label', 'part', 'group', 'source', 'time', 'x', 'y', 'w', 'h', 'blur')
@@ -46,48 +45,107 @@ WORK = '.work'  # the journal, and crops that no part has taken yet
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     what = parser.add_argument_group('what to read')
-    what.add_argument('--real', nargs='+', default=[], metavar='PATH',
-                      help='folders (with sub-folders), images, videos or CSVs of authentic media')
+    what.add_argument(
+        '--real',
+        nargs='+',
+        default=[],
+        metavar='PATH',
+        help='folders (with sub-folders), images, videos or CSVs of authentic media',
+    )
     what.add_argument('--fake', nargs='+', default=[], metavar='PATH', help='the same of manipulated media')
-    what.add_argument('--from', '--csv', nargs='+', default=[], dest='datasets', metavar='PATH',
-                      help='whole data sets, whose layout is recognised, or CSVs with path,label,group')
-    what.add_argument('--frames', type=frames, default=10, metavar='N',
-                      help='of a video, evenly spaced over all of it; "first" for the first one (default: %(default)s)')
-    what.add_argument('--output', required=True, metavar='DIR', help='the data set\'s folder')
+    what.add_argument(
+        '--from',
+        '--csv',
+        nargs='+',
+        default=[],
+        dest='datasets',
+        metavar='PATH',
+        help='whole data sets, whose layout is recognised, or CSVs with path,label,group',
+    )
+    what.add_argument(
+        '--frames',
+        type=frames,
+        default=10,
+        metavar='N',
+        help='of a video, evenly spaced over all of it; "first" for the first one (default: %(default)s)',
+    )
+    what.add_argument('--output', required=True, metavar='DIR', help="the data set's folder")
 
     crop = parser.add_argument_group('faces')
     crop.add_argument('--size', type=options.positive, default=256, help='side of a crop (default: %(default)s)')
-    crop.add_argument('--keep-scale', action='store_true',
-                      help='crop without resampling a pixel, whatever size that gives (train_svm.py wants it)')
-    crop.add_argument('--margin', type=float, default=0.2,
-                      help='added on every side, a share of the face (default: %(default)s)')
+    crop.add_argument(
+        '--keep-scale',
+        action='store_true',
+        help='crop without resampling a pixel, whatever size that gives (train_svm.py wants it)',
+    )
+    crop.add_argument(
+        '--margin', type=float, default=0.2, help='added on every side, a share of the face (default: %(default)s)'
+    )
     crop.add_argument('--align', action='store_true', help='turn the picture until the eyes lie level')
-    crop.add_argument('--format', choices=('png', 'jpg'), default='png',
-                      help='png does not compress a second time; jpg is quality 95 (default: %(default)s)')
-    crop.add_argument('--no-detect', action='store_true',
-                      help='the pictures are face crops already: take each whole, untouched if its size is right')
-    crop.add_argument('--no-face', choices=('skip', 'whole'), default='skip',
-                      help='a picture without a face: skip it or take its middle square (default: %(default)s)')
-    crop.add_argument('--several', choices=('biggest', 'all', 'skip'), default='biggest',
-                      help='a picture with several faces (default: %(default)s)')
-    crop.add_argument('--min-face', type=options.non_negative, default=64, metavar='PIXELS',
-                      help='leave out faces whose shorter side is less (default: %(default)s)')
-    crop.add_argument('--min-sharpness', type=float, default=20, metavar='V',
-                      help='leave out faces whose Laplacian varies less; 0 keeps all (default: %(default)s)')
+    crop.add_argument(
+        '--format',
+        choices=('png', 'jpg'),
+        default='png',
+        help='png does not compress a second time; jpg is quality 95 (default: %(default)s)',
+    )
+    crop.add_argument(
+        '--no-detect',
+        action='store_true',
+        help='the pictures are face crops already: take each whole, untouched if its size is right',
+    )
+    crop.add_argument(
+        '--no-face',
+        choices=('skip', 'whole'),
+        default='skip',
+        help='a picture without a face: skip it or take its middle square (default: %(default)s)',
+    )
+    crop.add_argument(
+        '--several',
+        choices=('biggest', 'all', 'skip'),
+        default='biggest',
+        help='a picture with several faces (default: %(default)s)',
+    )
+    crop.add_argument(
+        '--min-face',
+        type=options.non_negative,
+        default=64,
+        metavar='PIXELS',
+        help='leave out faces whose shorter side is less (default: %(default)s)',
+    )
+    crop.add_argument(
+        '--min-sharpness',
+        type=float,
+        default=20,
+        metavar='V',
+        help='leave out faces whose Laplacian varies less; 0 keeps all (default: %(default)s)',
+    )
 
     split = parser.add_argument_group('parts')
-    split.add_argument('--split', metavar='TRAIN/VAL/TEST',
-                       help=f'shares of the parts (default: the parts that the sources have, else {DEFAULT_SPLIT})')
-    split.add_argument('--group-by', default='auto', metavar='HOW',
-                       help='what stays together: auto (identity or video where the layout or the CSV tells, else the '
-                            'file), source, folder, or a regular expression whose first bracket in the path is the '
-                            'group. Near-duplicates always do (default: %(default)s)')
-    split.add_argument('--balance', nargs='?', type=options.positive, const=True, metavar='N',
-                       help='as many real as fake in every part; with a number, so many crops in all')
+    split.add_argument(
+        '--split',
+        metavar='TRAIN/VAL/TEST',
+        help=f'shares of the parts (default: the parts that the sources have, else {DEFAULT_SPLIT})',
+    )
+    split.add_argument(
+        '--group-by',
+        default='auto',
+        metavar='HOW',
+        help='what stays together: auto (identity or video where the layout or the CSV tells, else the '
+        'file), source, folder, or a regular expression whose first bracket in the path is the '
+        'group. Near-duplicates always do (default: %(default)s)',
+    )
+    split.add_argument(
+        '--balance',
+        nargs='?',
+        type=options.positive,
+        const=True,
+        metavar='N',
+        help='as many real as fake in every part; with a number, so many crops in all',
+    )
     options.add_seed(split)
 
     machine = parser.add_argument_group('machines')
-    machine.add_argument('--jobs', type=options.positive, help='processes (default: one a core)')
+    machine.add_argument('--jobs', type=options.positive, metavar='N', help='processes (default: one a core)')
     machine.add_argument('--cluster', metavar='tcp://HOST:8786', help='work on the Dask cluster of this scheduler')
 
     args = parser.parse_args(argv)
@@ -180,61 +238,24 @@ def stamp(source: Source, settings: Settings) -> list:
         return [None, None, source.label, settings.digest()]
 
 
-def extract_all(sources: list[Source], journal: Journal, output: Path, settings: Settings, jobs: int | None,
-                cluster: str | None) -> None:
+def extract_all(
+    sources: list[Source], journal: Journal, output: Path, settings: Settings, jobs: int | None, cluster: str | None
+) -> None:
     """Bring the journal and the crops up to date."""
     there = places(output)
-    todo = []
+    todo = {}
     for source in sources:
         entry, now = journal.entries.get(source.path), stamp(source, settings)
         if entry is None or entry['stamp'] != now or not all(crop['name'] in there for crop in entry['crops']):
-            todo.append((source, now))
+            todo[source.path] = (source, now)
     if len(todo) < len(sources):
         print(f'{len(sources) - len(todo):,} of {len(sources):,} sources were done before')
     if not todo:
         return
     staging = os.path.abspath(output / WORK / 'crops')
-    with workers(jobs, cluster) as run:
-        tasks = ((number, source, os.path.abspath(source.path), staging, settings)
-                 for number, (source, _) in enumerate(todo))
-        for number, found in Progress(run(tasks), len(todo), 'faces'):
-            source, now = todo[number]
-            journal.add({'path': source.path, 'stamp': now, **found})
-
-
-def work(number: int, *task) -> tuple[int, dict]:
-    return number, extract(*task)
-
-
-@contextlib.contextmanager
-def workers(jobs: int | None, cluster: str | None) -> Iterator:
-    """A function that runs `work` on every task and gives the results as they come, on this machine or a cluster."""
-    from joblib import Parallel, delayed, parallel_config
-
-    def run(tasks):
-        return Parallel(n_jobs=jobs or -1, return_as='generator_unordered')(delayed(work)(*task) for task in tasks)
-
-    if cluster is None:
-        yield run
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise UserError("--cluster needs Dask: `pip install 'dask[distributed]'`.") from error
-    try:
-        client = Client(cluster, timeout=20)
-    except (OSError, ValueError) as error:
-        raise UserError(f'No Dask scheduler answers at {cluster} ({error}). Start one: `dask scheduler`.') from error
-    with client:
-        if not client.scheduler_info()['workers']:
-            raise UserError(f'{cluster} has no workers. Start some, in the project\'s folder: '
-                            f'`PYTHONPATH=. dask worker {cluster}`.')
-        with parallel_config(backend='dask'):
-            try:
-                yield run
-            except ModuleNotFoundError as error:
-                raise UserError(f'A worker of {cluster} has no module "{error.name}". Start the workers in the '
-                                f'project\'s folder and environment: `PYTHONPATH=. dask worker {cluster}`.') from error
+    tasks = [(source, os.path.abspath(source.path), staging, settings) for source, _ in todo.values()]
+    for found in run_all(extract, tasks, 'faces', jobs=jobs or -1, cluster=cluster):
+        journal.add({**found, 'stamp': todo[found['path']][1]})
 
 
 # --- the data set --------------------------------------------------------------------------------------------------
@@ -262,8 +283,10 @@ def divide(sources: list[Source], journal: Journal, args: argparse.Namespace) ->
         # The sources say where (some of) their files belong; what they do not place fills the parts they leave open.
         parts = [row['part'] for row in rows]
         rest = [index for index, part in enumerate(parts) if not part]
-        free = [ratio if part not in given or len(given) == len(PARTS) else 0.0
-                for part, ratio in zip(PARTS, ratios, strict=True)]
+        free = [
+            ratio if part not in given or len(given) == len(PARTS) else 0.0
+            for part, ratio in zip(PARTS, ratios, strict=True)
+        ]
         placed = splits.assign_parts([labels[i] for i in rest], [groups[i] for i in rest], free, args.seed)
         for index, part in zip(rest, placed, strict=True):
             parts[index] = part
@@ -274,15 +297,25 @@ def divide(sources: list[Source], journal: Journal, args: argparse.Namespace) ->
     for row, group, part in zip(rows, groups, parts, strict=True):
         row.update(group=group, part=part, file=f'{part}/{row["label"]}/{row["name"]}')
     largest, size = Counter(groups).most_common(1)[0]
-    return rows, {'groups': len(set(groups)), 'joined': apart - len(set(groups)), 'crossing': crossing,
-                  'largest': largest, 'share': size / len(rows)}
+    return rows, {
+        'groups': len(set(groups)),
+        'joined': apart - len(set(groups)),
+        'crossing': crossing,
+        'largest': largest,
+        'share': size / len(rows),
+    }
 
 
 def places(output: Path) -> dict[str, Path]:
     """Where each crop lies. One that was made again lies among the new ones and hides the old."""
     folders = [output / part / label for part in PARTS for label in CLASSES] + [output / WORK / 'crops']
-    return {entry.name: Path(entry.path) for folder in folders if folder.is_dir() for entry in os.scandir(folder)
-            if not entry.name.startswith('.')}
+    return {
+        entry.name: Path(entry.path)
+        for folder in folders
+        if folder.is_dir()
+        for entry in os.scandir(folder)
+        if not entry.name.startswith('.')
+    }
 
 
 def place(rows: list[dict], journal: Journal, output: Path) -> None:
@@ -314,31 +347,47 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
 
 
 def left_out_rows(sources: list[Source], journal: Journal, rows: list[dict]) -> list[dict]:
-    skipped = [{'source': source.path, 'label': source.label, **what}
-               for source in sources for what in journal.entries[source.path]['left_out']]
+    skipped = [
+        {'source': source.path, 'label': source.label, **what}
+        for source in sources
+        for what in journal.entries[source.path]['left_out']
+    ]
     held_back = [{**row, 'reason': 'held back by --balance', 'detail': row['name']} for row in rows if not row['part']]
     return sorted(skipped + held_back, key=lambda row: (row['source'], row['time'] or 0, row['reason']))
 
 
 def summarise(sources: list[Source], rows: list[dict], left_out: list[dict], facts: dict, output: Path) -> None:
     videos = sum(is_video_file(Path(source.path)) for source in sources)
-    print(f'{len(sources) - videos:,} images and {videos:,} videos gave {len(rows):,} crops in {facts["groups"]:,} '
-          f'groups ({facts["joined"]:,} joined as near-duplicates)')
+    print(
+        f'{len(sources) - videos:,} images and {videos:,} videos gave {len(rows):,} crops in {facts["groups"]:,} '
+        f'groups ({facts["joined"]:,} joined as near-duplicates)'
+    )
     counts = Counter((row['part'], row['label']) for row in rows)
     for part in PARTS:
         print(f'  {part:5} ' + '  '.join(f'{counts[part, label]:9,} {label}' for label in CLASSES))
-    print('Left out: ' + (', '.join(f'{number:,} {reason}' for reason, number in
-                                    Counter(row['reason'] for row in left_out).most_common()) or 'nothing')
-          + (f' ({output / "left_out.csv"})' if left_out else ''))
+    print(
+        'Left out: '
+        + (
+            ', '.join(
+                f'{number:,} {reason}' for reason, number in Counter(row['reason'] for row in left_out).most_common()
+            )
+            or 'nothing'
+        )
+        + (f' ({output / "left_out.csv"})' if left_out else '')
+    )
     empty = [f'{part}/{label}' for part in PARTS for label in CLASSES if not counts[part, label]]
     if empty:
         print(f'Warning: nothing in {", ".join(empty)}.')
     if facts['share'] > 0.3:
-        print(f'Warning: {facts["share"]:.0%} of all crops are one group ("{facts["largest"]}"), which one part holds. '
-              f'Is it one person or video? Otherwise see --group-by.')
+        print(
+            f'Warning: {facts["share"]:.0%} of all crops are one group ("{facts["largest"]}"), which one part holds. '
+            f'Is it one person or video? Otherwise see --group-by.'
+        )
     if facts['crossing']:
-        print(f'Warning: {facts["crossing"]:,} groups cross the parts that the sources name; '
-              f'--split {DEFAULT_SPLIT} makes new ones.')
+        print(
+            f'Warning: {facts["crossing"]:,} groups cross the parts that the sources name; '
+            f'--split {DEFAULT_SPLIT} makes new ones.'
+        )
     print(f'Check it: python audit_dataset.py {output}')
 
 
@@ -347,8 +396,10 @@ def check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UserError(f'{output} is a file; --output names a folder.')
     if output.is_dir() and any(output.iterdir()) and not (output / WORK).is_dir():
-        raise UserError(f'{output} holds something already ({", ".join(subfolders(output)[:3]) or "files"}); '
-                        f'give --output a new folder.')
+        raise UserError(
+            f'{output} holds something already ({", ".join(subfolders(output)[:3]) or "files"}); '
+            f'give --output a new folder.'
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -357,9 +408,18 @@ def main(argv: list[str] | None = None) -> int:
     output = Path(args.output)
     check_output(output)
     splits.parse_ratios(args.split or DEFAULT_SPLIT)  # a mistake in it shall not cost an hour of cropping
-    settings = Settings(size=None if args.keep_scale else args.size, frames=args.frames, detect=not args.no_detect,
-                        several=args.several, no_face=args.no_face, min_face=args.min_face,
-                        min_sharpness=args.min_sharpness, margin=args.margin, align=args.align, format=args.format)
+    settings = Settings(
+        size=None if args.keep_scale else args.size,
+        frames=args.frames,
+        detect=not args.no_detect,
+        several=args.several,
+        no_face=args.no_face,
+        min_face=args.min_face,
+        min_sharpness=args.min_sharpness,
+        margin=args.margin,
+        align=args.align,
+        format=args.format,
+    )
     sources = collect(args)
     with records.locked(output / WORK):
         journal = Journal(output / WORK / 'journal.jsonl')
@@ -368,8 +428,10 @@ def main(argv: list[str] | None = None) -> int:
         left_out = left_out_rows(sources, journal, rows)
         write_csv(output / 'left_out.csv', LEFT_OUT, left_out)
         if not rows:
-            raise UserError(f'Not one crop came of {len(sources):,} sources; {output / "left_out.csv"} says why. '
-                            f'For pictures that are face crops already, add --no-detect.')
+            raise UserError(
+                f'Not one crop came of {len(sources):,} sources; {output / "left_out.csv"} says why. '
+                f'For pictures that are face crops already, add --no-detect.'
+            )
         place(rows, journal, output)
         kept = sorted((row for row in rows if row['part']), key=lambda row: (PARTS.index(row['part']), row['file']))
         write_csv(output / 'manifest.csv', MANIFEST, kept)

@@ -39,7 +39,7 @@ class Settings:
 
 
 def extract(source: Source, file: str, folder: str, settings: Settings) -> dict:
-    """{crops: [{name, time, x, y, w, h, blur, hash}], left_out: [{time, reason, detail}]}, all plain values.
+    """{path, crops: [{name, time, x, y, w, h, blur, hash}], left_out: [{time, reason, detail}]}, all plain values.
 
     `file` is where the source lies seen from a worker. The crops are written into `folder`; their names depend on the
     source's own path alone, so that whoever repeats the work writes the same files.
@@ -47,7 +47,7 @@ def extract(source: Source, file: str, folder: str, settings: Settings) -> dict:
     import cv2
 
     cv2.setNumThreads(1)  # the sources are spread over the cores; threads inside each would only wait for each other
-    found = {'crops': [], 'left_out': []}
+    found = {'path': source.path, 'crops': [], 'left_out': []}
     try:
         for time, image in pictures(Path(file), settings):
             for crop in crops_of(image, settings):
@@ -60,7 +60,7 @@ def extract(source: Source, file: str, folder: str, settings: Settings) -> dict:
         reason = getattr(error, 'reason', None) or f'{type(error).__name__}: {error}'
         for crop in found['crops']:
             (Path(folder) / crop['name']).unlink(missing_ok=True)
-        return {'crops': [], 'left_out': [{'time': None, 'reason': 'broken', 'detail': reason}]}
+        return {'path': source.path, 'crops': [], 'left_out': [{'time': None, 'reason': 'broken', 'detail': reason}]}
     return found
 
 
@@ -107,8 +107,9 @@ def judge(image: Image.Image, face: faces.Face, settings: Settings) -> dict:
     return {'image': image, 'face': face, 'square': faces.square_around(face, image.size, settings.margin)}
 
 
-def store(crop: dict, time: float | None, number: int, source: Source, file: Path, folder: Path,
-          settings: Settings) -> dict:
+def store(
+    crop: dict, time: float | None, number: int, source: Source, file: Path, folder: Path, settings: Settings
+) -> dict:
     image, face = crop['image'], crop['face']
     picture = faces.crop_square(image, crop['square'], settings.size)
     as_it_is = not settings.detect and picture.size == image.size and not is_video_file(file) and stands_upright(file)

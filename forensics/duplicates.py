@@ -17,7 +17,7 @@ FREQUENCIES = 8
 THUMBNAIL = 16
 # Pictures flatter than this (in grey levels) have no structure to compare: their hash shrinks towards zero, so that
 # the noise of two black frames is not taken for two different pictures.
-FLAT = 1.0
+FLAT = 2.0
 MOST_CANDIDATES = 1_000_000
 
 # Mirroring a picture changes the sign of its odd horizontal frequencies and nothing else.
