@@ -17,26 +17,28 @@ def load_network(checkpoint_path: str, model_name: str) -> nn.Module:
     """
     checkpoint = records.load_checkpoint(checkpoint_path)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
-    model = build_model(model_name, backbone_weights='none')
+    run = checkpoint['run'] if isinstance(checkpoint.get('run'), dict) else {}
+    options = run.get('model_options', {}) if run.get('model') == model_name else {}
+    model = build_model(model_name, backbone_weights='none', **options)
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        trained = checkpoint.get('run', {}).get('model')
+        trained = run.get('model')
         hint = (
             f'It was written for {trained}: use -m {trained}.'
             if trained and trained != model_name
             else ('Is -m the model that was trained?')
         )
         raise UserError(f'{checkpoint_path} does not fit {model_name}. {hint}') from error
-    model.run = checkpoint.get('run', {})
+    model.run = run
     return model.to(runtime.device(), memory_format=torch.channels_last).eval()
 
 
-def fit_transform(dataset: Dataset, model_name: str) -> Dataset:
+def fit_transform(dataset: Dataset, model_name: str, augment: bool = False) -> Dataset:
     """Give the data set the transform of a model whose input is not the assignment's."""
     preprocessing = get_spec(model_name).preprocessing
     if preprocessing != Preprocessing():
-        dataset.transform = preprocessing.test_transform()
+        dataset.transform = preprocessing.train_transform() if augment else preprocessing.test_transform()
     return dataset
 
 

@@ -69,11 +69,15 @@ def explain(sample: torch.Tensor, model: nn.Module, layer: nn.Module, transform=
 
 
 def get_grad_cam_visualization(test_dataset: Dataset, model: nn.Module) -> tuple[np.ndarray, torch.Tensor]:
-    """Grad-CAM over one random image, for the predicted class and the layer `model.conv3`; and its true label."""
+    """Grad-CAM over one random image, for the predicted class and the layer `model.conv3`; and its true label.
+
+    A model without that layer is explained by the last one that has maps.
+    """
     if not len(test_dataset):
         raise UserError('The data set is empty: there is no image to explain.')
     sample, label = next(iter(DataLoader(test_dataset, batch_size=1, shuffle=True)))
-    return explain(sample, model, model.conv3, getattr(test_dataset, 'transform', None)).overlay, label
+    layer = model.conv3 if hasattr(model, 'conv3') else models.last_layer_with_maps(model)
+    return explain(sample, model, layer, getattr(test_dataset, 'transform', None)).overlay, label
 
 
 def plot_explanation(explanation: Explanation, true_label: int, axes) -> None:

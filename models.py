@@ -1,8 +1,9 @@
 """The architectures and the registry: a model is a class and one entry in MODELS.
 
-Every model returns two scores an image: index 0 for real, 1 for fake.
+Every model returns two scores an image, index 0 for real and 1 for fake, or one logit, which speaks for fake.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +117,57 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     return model
 
 
+class CustomCNN(nn.Module):
+    """The slides' own network, trained from scratch: four convolutions, a dense layer and one logit."""
+
+    def __init__(self, dense: int = 128, dropout: float = 0.3) -> None:
+        super().__init__()
+        for number, (inputs, outputs) in enumerate([(3, 16), (16, 32), (32, 64), (64, 128)], start=1):
+            # The normalisation has a bias of its own.
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            setattr(self, f'conv{number}', nn.Sequential(convolution, nn.BatchNorm2d(outputs)))
+        self.pool = nn.MaxPool2d(2, 2)
+        self.relu = nn.ReLU()
+        self.head = one_logit_head(128, dense, dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = self.relu(self.pool(layer(x)))
+        return self.head(x.mean((2, 3)))
+
+
+class XceptionTransfer(nn.Module):
+    """The slides' transfer learning: Xception's pooled features, a dense layer and one logit.
+
+    A frozen backbone keeps what it learned on its own task, BatchNorm's statistics included; the head alone is trained.
+    """
+
+    def __init__(
+        self, dense: int = 256, dropout: float = 0.3, frozen: bool = True, *, backbone_weights: str | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
+        self.backbone_weights = self.backbone.backbone_weights
+        self.backbone.fc = nn.Identity()
+        self.backbone.requires_grad_(not frozen)
+        self.frozen = frozen
+        self.head = one_logit_head(self.backbone.num_features, dense, dropout)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(x))
+
+
+def one_logit_head(features: int, dense: int, dropout: float) -> nn.Sequential:
+    """No sigmoid at the end: the criterion applies it, which is exact also where the sigmoid is 0 or 1."""
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, dense), nn.ReLU(), nn.Linear(dense, 1))
+
+
 def get_timm_model(name: str, backbone_weights: str | None = None) -> nn.Module:
     """Any of timm's backbones with a 2-way head."""
     import timm
@@ -160,13 +212,34 @@ class ModelSpec:
     cam_layer: str  # the layer whose activations Grad-CAM weighs
     preprocessing: Preprocessing = Preprocessing()
     has_backbone: bool = False  # then `build` takes `backbone_weights`
+    nof_scores: int = 2  # 1: a single logit
 
+    @property
+    def options(self) -> dict:
+        """What else `build` takes, with the defaults: a checkpoint's record holds the values it was built with."""
+        parameters = inspect.signature(self.build).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name != 'backbone_weights'}
+
+    def criterion(self) -> nn.Module:
+        return nn.BCEWithLogitsLoss() if self.nof_scores == 1 else nn.CrossEntropyLoss()
+
+
+# What ImageNet's Xception was trained on: a frozen one knows nothing else.
+XCEPTION_PREPROCESSING = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 MODELS = {
     'SimpleNet': ModelSpec(SimpleNet, cam_layer='conv3'),
     'XceptionBased': ModelSpec(get_xception_based_model, cam_layer='conv3', has_backbone=True),
     'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
     'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
+    'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224), nof_scores=1),
+    'XceptionTransfer': ModelSpec(
+        XceptionTransfer,
+        cam_layer='backbone.conv4',
+        preprocessing=XCEPTION_PREPROCESSING,
+        has_backbone=True,
+        nof_scores=1,
+    ),
 }
 
 
@@ -189,21 +262,34 @@ def timm_spec(name: str) -> ModelSpec:
     return ModelSpec(partial(get_timm_model, name), cam_layer='', preprocessing=preprocessing, has_backbone=True)
 
 
-def build_model(name: str, backbone_weights: str | None = None) -> nn.Module:
-    """A new model by its name; nothing else is built. 'none' is for callers who load a checkpoint next."""
+def build_model(name: str, backbone_weights: str | None = None, **options) -> nn.Module:
+    """A new model by its name; nothing else is built. 'none' is for callers who load a checkpoint next.
+
+    `options` are the model's own, as a checkpoint's record holds them.
+    """
     spec = get_spec(name)
-    if spec.has_backbone:
-        return spec.build(backbone_weights=backbone_weights)
-    if backbone_weights not in (None, 'none'):
+    for option in options:
+        if option not in spec.options:
+            raise UserError(f'{name} has no option "{option}"; it has {", ".join(spec.options) or "none"}.')
+    if not spec.has_backbone and backbone_weights not in (None, 'none'):
         raise UserError(f'{name} has no backbone, so --backbone-weights {backbone_weights} cannot be met.')
-    return spec.build()
+    weights = {'backbone_weights': backbone_weights} if spec.has_backbone else {}
+    try:
+        return spec.build(**weights, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not options:
+            raise
+        given = ', '.join(f'{option}={value!r}' for option, value in options.items())
+        raise UserError(f'{name} cannot be built with {given} ({str(error).splitlines()[0]}).') from error
 
 
 def cam_layer(name: str, model: nn.Module) -> nn.Module:
     """The layer for Grad-CAM: the registry's, or the last one with a spatial extent."""
     layer = get_spec(name).cam_layer
-    if layer:
-        return model.get_submodule(layer)
+    return model.get_submodule(layer) if layer else last_layer_with_maps(model)
+
+
+def last_layer_with_maps(model: nn.Module) -> nn.Module:
     features = getattr(model, 'feature_info', None)
     if features:
         return model.get_submodule(features[-1]['module'])

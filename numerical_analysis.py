@@ -18,6 +18,7 @@ from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import explaining, plots, records, scoring
 from forensics.datasets import CLASSES
 from forensics.errors import UserError
+from models import get_spec
 from utils import load_dataset
 
 
@@ -96,9 +97,11 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     model = detectors.load_network(args.checkpoint_path, args.model)
     checkpoint = Path(args.checkpoint_path)
+    one_logit = get_spec(args.model).nof_scores == 1
     facts = {
         'detector': checkpoint.stem, 'model': args.model, 'dataset': args.dataset,
-        'scores_are': 'outputs before softmax: the first for real, the second for fake',
+        'scores_are': 'one logit, before the sigmoid: it speaks for fake' if one_logit
+        else 'outputs before softmax: the first for real, the second for fake',
         'checkpoint_sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         'backbone_weights': model.run.get('backbone_weights'),
     }  # fmt: skip
@@ -109,7 +112,9 @@ def main(argv: list[str] | None = None) -> None:
         names = dataset.real_image_names, dataset.fake_image_names
         files = [f'{label}/{name}' for label, members in zip(CLASSES, names, strict=True) for name in members]
         path = records.scores_path(OUTPUT_DIR, checkpoint.stem, args.dataset, part)
-        records.write_scores(path, files, labels, np.stack([first, second], axis=1), **facts, condition=part)
+        # A lone logit is stored alone: its mirror image beside it would count twice in a softmax.
+        outputs = np.stack([second] if one_logit else [first, second], axis=1)
+        records.write_scores(path, files, labels, outputs, **facts, condition=part)
         print(f'Wrote {path}')
         return first, second, labels
 

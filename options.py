@@ -1,6 +1,8 @@
 """Arguments that several scripts share: each function adds one to a parser. Also the way every script starts."""
 
 import argparse
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -60,7 +62,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         '--model',
         default='SimpleNet',
         metavar='NAME',
-        help='SimpleNet, XceptionBased, MyNet, BonusNet or timm:NAME (default: %(default)s)',
+        help='SimpleNet, XceptionBased, MyNet, BonusNet, CustomCNN, XceptionTransfer, timm:NAME (default: %(default)s)',
     )
 
 
@@ -89,6 +91,16 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1, mps (default: a GPU if there is one)')
+
+
+def setting(text: str) -> tuple[str, bool | int | float | str]:
+    """NAME=VALUE; true, false and numbers are taken as such."""
+    name, equals, value = text.partition('=')
+    if not equals:
+        raise argparse.ArgumentTypeError(f'{text} is not NAME=VALUE')
+    with contextlib.suppress(ValueError):
+        value = json.loads(value)
+    return name, value
 
 
 def positive(text: str) -> int:

@@ -18,6 +18,7 @@ from forensics.batches import Batches
 from forensics.errors import UserError
 from forensics.progress import Progress
 
+OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
 METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
 
 
@@ -33,6 +34,20 @@ class LoggingParameters:
     @property
     def run_name(self) -> str:
         return records.run_name(self.dataset_name, self.model_name, self.optimizer_name)
+
+
+class LossNotFinite(UserError):
+    """Training has diverged."""
+
+
+def make_optimizer(name: str, model: nn.Module, lr: float, momentum: float = 0.9) -> torch.optim.Optimizer:
+    """One of OPTIMIZERS for the parameters that are not frozen; the momentum is SGD's."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    options = {'momentum': momentum} if name == 'SGD' else {}
+    if name != 'NAdam':  # which has no such way
+        # One pass over the weights instead of a dozen, which takes 12% of a step otherwise.
+        options['fused'] = True
+    return getattr(torch.optim, name)(parameters, lr=lr, **options)
 
 
 class Trainer:
@@ -131,7 +146,7 @@ class Trainer:
         if math.isfinite(loss.item()):
             return
         name = getattr(self.train_dataset, 'image_path', lambda index: f'sample {index}')
-        raise UserError(
+        raise LossNotFinite(
             f'The loss is {loss.item()} in epoch {self.epoch + 1}, batch {batch}. A smaller --lr may help. '
             f'The batch: {", ".join(name(index) for index in indices)}'
         )

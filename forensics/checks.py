@@ -1,0 +1,59 @@
+"""What is looked at before hours of training: that every image can be read, and that a batch fits into the memory."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from forensics import runtime
+from forensics.batches import preload
+from forensics.errors import UserError
+
+
+def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
+    """Read every image once, so that a bad one is named now and not in the middle of the training.
+
+    `size` is the only one that the model takes, None if it scales its input. Returns the files left out.
+    """
+    broken = []
+    for part, dataset in parts.items():
+        real, fake = len(dataset.real_image_names), len(dataset.fake_image_names)
+        print(f'{part}: {real} real and {fake} fake images in {dataset.root_path}')
+        part_broken, sizes = preload(dataset, part)
+        broken += part_broken
+        for (width, height), file in sizes.items():
+            if size is not None and (width, height) != (size, size):
+                raise UserError(
+                    f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Make a data '
+                    f'set of that size: `python preprocessing.py --no-detect --size {size} ...`.'
+                )
+    if broken and not skip_broken:
+        raise UserError(
+            f'{len(broken)} of the images cannot be read, the first: {broken[0]}. '
+            f'Remove them, or leave them out with --skip-broken.'
+        )
+    bad_paths = {error.path for error in broken}
+    for dataset in parts.values():
+        for label, names in (('real', dataset.real_image_names), ('fake', dataset.fake_image_names)):
+            names[:] = [name for name in names if str(Path(dataset.root_path) / label / name) not in bad_paths]
+            if not names:
+                raise UserError(
+                    f'{dataset.root_path}/{label} holds no image that can be read; '
+                    f'a detector needs both classes in every part.'
+                )
+    for error in broken:
+        print(f'left out: {error}')
+    return sorted(bad_paths)
+
+
+def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> None:
+    """Say that a batch does not fit before the system kills the process for it."""
+    fixed, per_image = runtime.training_memory(model, sample)
+    free = runtime.free_memory(runtime.model_device(model))
+    needed, fitting = fixed + per_image * batch_size, (free - fixed) // per_image
+    if needed > free:
+        advice = f'-b {2 ** (fitting.bit_length() - 1)} fits.' if fitting > 0 else 'not even one image fits.'
+        raise UserError(
+            f'Training with a batch of {batch_size} takes about {needed / 1e9:.1f} GB of memory and '
+            f'{free / 1e9:.1f} GB are free; {advice}'
+        )
