@@ -22,9 +22,10 @@ import options
 from forensics import records
 from forensics.camera import capture, draw_camera, encode
 from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
-from forensics.drawn_faces import draw_face, draw_moment, draw_person
+from forensics.drawn_faces import draw_face
 from forensics.errors import UserError
 from forensics.parallel import run_all
+from forensics.people import draw_moment, draw_person
 from forensics.swaps import draw_quality, swap_face
 from forensics.traces import upconvolved
 

@@ -8,67 +8,12 @@ Units: half a head's width is about 1, the eyes are at height 0, x points right,
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-HAIR_STYLES = ('bald', 'buzz', 'short', 'parted', 'swept', 'tied', 'bob', 'long', 'curly')
-BEARDS = ('none', 'stubble', 'moustache', 'goatee', 'full')
-BACKGROUNDS = ('studio', 'outdoors', 'indoors', 'wall')
-
-_LIGHT_SKIN = np.array([0.80, 0.515, 0.405])
-_DARK_SKIN = np.array([0.115, 0.052, 0.031])
-_HAIR_COLOURS = np.array(
-    [[0.012, 0.010, 0.009], [0.035, 0.021, 0.014], [0.085, 0.045, 0.024], [0.17, 0.095, 0.048],
-     [0.36, 0.235, 0.115], [0.55, 0.42, 0.25], [0.25, 0.075, 0.028]]
-)  # fmt: skip
-_IRIS_COLOURS = np.array(
-    [[0.055, 0.026, 0.013], [0.11, 0.055, 0.024], [0.13, 0.10, 0.04], [0.09, 0.13, 0.07], [0.10, 0.17, 0.25],
-     [0.16, 0.19, 0.21]]
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Person:
-    """What stays the same from picture to picture. `looks` seeds freckles, moles and the like."""
-
-    masculine: float
-    age: float
-    skin: tuple[float, ...]
-    melanin: float
-    looks: int
-    head: dict = field(default_factory=dict)
-    eyes: dict = field(default_factory=dict)
-    brows: dict = field(default_factory=dict)
-    nose: dict = field(default_factory=dict)
-    mouth: dict = field(default_factory=dict)
-    hair: dict = field(default_factory=dict)
-    beard: dict = field(default_factory=dict)
-    glasses: dict | None = None
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What changes from picture to picture: pose, expression, light, framing, clothes and background."""
-
-    yaw: float
-    pitch: float
-    roll: float
-    zoom: float
-    shift: tuple[float, float]
-    smile: float
-    mouth_open: float
-    gaze: tuple[float, float]
-    lids: float
-    brow_raise: float
-    light: tuple[float, float, float]
-    key: float
-    warmth: float
-    soft: float
-    background: str
-    cloth: tuple[float, ...]
-    neckline: float
+from forensics.people import Moment, Person
 
 
 @dataclass(frozen=True)
@@ -78,113 +23,6 @@ class Picture:
     image: np.ndarray
     landmarks: dict[str, np.ndarray]
     mask: np.ndarray
-
-
-def draw_person(rng: np.random.Generator) -> Person:
-    """A random adult."""
-    u = rng.uniform
-    masculine = float(np.clip(rng.choice([0.15, 0.85]) + rng.normal(0, 0.13), 0, 1))
-    man = masculine > 0.5
-    age = float(18 + 60 * rng.beta(1.3, 1.9))
-    old = np.clip((age - 35) / 40, 0, 1)
-    melanin = float(rng.beta(0.9, 1.5))
-    skin = np.exp((1 - melanin) * np.log(_LIGHT_SKIN) + melanin * np.log(_DARK_SKIN))
-    skin = skin * np.exp([rng.normal(0, 0.04), rng.normal(0, 0.05), rng.normal(0, 0.09)])
-
-    dark = rng.random() < 0.25 + 0.9 * melanin
-    hair_colour = _HAIR_COLOURS[rng.integers(0, 3)] if dark else _HAIR_COLOURS[rng.integers(1, 7)]
-    hair_colour = hair_colour * np.exp(rng.normal(0, 0.15, 3) * [1, 0.6, 0.6])
-    grey = float(np.clip(old * 1.5 * u(0, 1) ** 0.7, 0, 1)) if u() < 0.75 else 0.0
-    hair_colour = hair_colour * (1 - grey) + np.array([0.42, 0.41, 0.40]) * u(0.6, 1.1) * grey
-    style = rng.choice(
-        HAIR_STYLES,
-        p=[0.09, 0.14, 0.3, 0.2, 0.14, 0.02, 0.02, 0.03, 0.06] if man
-        else [0.0, 0.01, 0.07, 0.06, 0.08, 0.2, 0.2, 0.28, 0.1],
-    )  # fmt: skip
-    brown = rng.random() < 0.35 + melanin
-    iris = _IRIS_COLOURS[rng.integers(0, 2) if brown else rng.integers(1, 6)] * np.exp(rng.normal(0, 0.15, 3))
-    beard = rng.choice(BEARDS, p=[0.45, 0.25, 0.06, 0.08, 0.16]) if man else 'none'
-    make_up = 0.0 if man else float(rng.choice([0, u(0.2, 1)]))
-    glasses = None
-    if rng.random() < 0.22 + 0.2 * old:
-        glasses = {
-            'round': float(u(2.0, 6.0)), 'width': float(u(0.31, 0.38)), 'height': float(u(0.19, 0.29)),
-            'rim': float(rng.choice([0.018, 0.03, 0.045])), 'colour': tuple(rng.choice([0.015, 0.05, 0.12, 0.3])
-            * np.exp(rng.normal(0, 0.35, 3))), 'drop': float(u(0.02, 0.09)), 'tint': float(rng.choice([0, 0, 0, 0.08])),
-        }  # fmt: skip
-    eye_x = u(0.385, 0.445)
-    return Person(
-        masculine=masculine,
-        age=age,
-        skin=tuple(skin),
-        melanin=melanin,
-        looks=int(rng.integers(2**31)),
-        head={
-            'width': u(0.9, 1.02) + 0.03 * masculine, 'top': u(1.36, 1.52), 'chin': u(1.27, 1.42) + 0.08 * masculine,
-            'jaw': u(0.5, 0.7) + 0.12 * masculine, 'taper': u(1.5, 2.4), 'square': u(3.0, 5.0) + 1.2 * masculine,
-            'depth': u(1.05, 1.25), 'cheek': u(0.02, 0.12), 'hollow': u(0, 0.07), 'chin_bump': u(0.05, 0.13),
-            'brow_ridge': u(0.01, 0.04) + 0.05 * masculine, 'ears': u(0.8, 1.2), 'neck': u(0.56, 0.64)
-            + 0.13 * masculine, 'asymmetry': rng.normal(0, 0.018), 'fat': u(-0.5, 1.0),
-        },
-        eyes={
-            'x': eye_x, 'width': u(0.185, 0.225), 'open': u(0.34, 0.5), 'tilt': rng.normal(0.05, 0.06),
-            'iris': tuple(iris), 'iris_size': u(0.41, 0.47), 'crease': u(0.18, 0.42), 'hood': u(0, 1),
-            'lashes': 0.35 + 0.5 * (1 - masculine) * u(0.5, 1) + 0.4 * make_up, 'shadow': make_up * u(0, 0.6),
-            'bags': u(0, 0.5) + 0.9 * old, 'deep': u(0.06, 0.15),
-        },
-        brows={
-            'y': u(0.26, 0.34) - 0.035 * masculine, 'length': u(0.27, 0.34), 'thick': u(0.022, 0.04) + 0.018 * masculine,
-            'arch': u(0.01, 0.085) - 0.02 * masculine, 'slope': rng.normal(0.02, 0.05), 'dense': u(0.5, 1.0),
-            'inner': u(0.13, 0.19),
-        },
-        nose={
-            'length': u(0.44, 0.57), 'width': u(0.155, 0.205) + 0.05 * melanin, 'height': u(0.24, 0.38),
-            'bridge': u(0.03, 0.14) - 0.04 * melanin, 'tip': u(0.06, 0.14), 'hump': u(-0.02, 0.05), 'thin': u(0.075, 0.115),
-        },
-        mouth={
-            'y': u(0.77, 0.89), 'width': u(0.29, 0.375), 'upper': u(0.11, 0.24) + 0.09 * melanin,
-            'lower': u(0.2, 0.36) + 0.09 * melanin, 'bow': u(0.1, 0.5), 'red': u(0.4, 1.0), 'make_up': make_up,
-            'lipstick': tuple(rng.choice([[0.45, 0.03, 0.06], [0.5, 0.12, 0.14], [0.3, 0.04, 0.09],
-                                          [0.55, 0.2, 0.17]])), 'curl': rng.normal(0, 0.06),
-        },
-        hair={
-            'style': str(style), 'colour': tuple(hair_colour), 'volume': u(0.07, 0.2), 'part': rng.normal(0, 0.22),
-            'line': u(0.8, 0.98), 'recede': (u(0, 0.6) * old + u(0, 0.12)) if man else 0.0, 'length': u(1.1, 2.3),
-            'wave': u(0, 1) ** 2 * 0.11, 'waves': u(1.2, 3.2), 'fringe': 0.0 if man or u() < 0.65 else u(0.35, 0.62),
-            'gloss': u(0.15, 0.9), 'grey': grey, 'mess': u(0.2, 1),
-        },
-        beard={'kind': str(beard), 'length': u(0.03, 0.13), 'dense': u(0.5, 1), 'line': u(-0.1, 0.12)},
-        glasses=glasses,
-    )  # fmt: skip
-
-
-def draw_moment(rng: np.random.Generator) -> Moment:
-    """A random moment: one press of the shutter."""
-    u = rng.uniform
-    azimuth, elevation = rng.normal(0, 0.65), np.clip(rng.normal(0.55, 0.3), -0.2, 1.1)
-    light = (np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
-    smile = float(np.clip(rng.normal(0.35, 0.45), -0.35, 1))
-    opening = float(max(0, rng.normal(-0.05, 0.3))) + (max(0, smile - 0.35) * u(0, 0.9) if u() < 0.7 else 0)
-    cloth = np.array([u(0, 1), u(0, 0.8), u(0.03, 0.7)])
-    return Moment(
-        yaw=float(np.clip(rng.normal(0, 0.24), -0.55, 0.55)),
-        pitch=float(np.clip(rng.normal(0, 0.1), -0.22, 0.22)),
-        roll=float(np.clip(rng.normal(0, 0.09), -0.3, 0.3)),
-        zoom=float(u(0.285, 0.36)),
-        shift=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
-        smile=smile,
-        mouth_open=float(np.clip(opening, 0, 0.85)),
-        gaze=(float(rng.normal(0, 0.16)), float(rng.normal(0, 0.06))),
-        lids=float(np.clip(rng.normal(1, 0.12) - 0.2 * max(0, smile), 0.45, 1.25)),
-        brow_raise=float(rng.normal(0, 0.03)),
-        light=tuple(float(value) for value in light),
-        key=float(u(0.5, 1.5)),
-        warmth=float(rng.normal(0, 0.12)),
-        soft=float(u(0.3, 1.0)),
-        background=str(rng.choice(BACKGROUNDS)),
-        cloth=tuple(cloth),
-        neckline=float(rng.choice([-1, u(0.1, 0.35), u(0.3, 0.6)])),
-    )
 
 
 def draw_face(person: Person, moment: Moment, rng: np.random.Generator, size: int = 256) -> Picture:
@@ -231,9 +69,28 @@ def _paint(image: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
     image += (colour - image) * alpha[..., None]
 
 
+def _fixed_point(paths: np.ndarray) -> list[np.ndarray]:
+    """Curves for cv2.polylines(..., shift=4)."""
+    return list(np.round(paths * 16).astype(np.int32))
+
+
 def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     k = (np.array([5.0, 3.0, 1.0]) + hue * 6) % 6
     return (value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)).astype(np.float32)
+
+
+class _Layer:
+    """Paint upon paint in a small region: colours already multiplied by their coverage."""
+
+    def __init__(self, u: np.ndarray, v: np.ndarray):
+        self.u, self.v = u, v
+        self.colour = np.zeros((*u.shape, 3), np.float32)
+        self.alpha = np.zeros(u.shape, np.float32)
+
+    def add(self, colour, alpha: np.ndarray) -> None:
+        alpha = alpha.astype(np.float32, copy=False)[..., None]
+        self.colour += (np.asarray(colour, np.float32) - self.colour) * alpha
+        self.alpha += (1 - self.alpha) * alpha[..., 0]
 
 
 class _Drawing:
@@ -243,7 +100,7 @@ class _Drawing:
         self.person, self.moment, self.rng, self.size = person, moment, rng, size
         self.scale = moment.zoom * size
         self.px = 1 / self.scale
-        self.centre = ((0.5 + moment.shift[0]) * size, (0.485 + moment.shift[1]) * size)
+        self.centre = ((0.5 + moment.shift[0]) * size, (0.47 + moment.shift[1]) * size)
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
         x, y = (columns - self.centre[0]) * self.px, -(rows - self.centre[1]) * self.px
         c, s = np.float32(np.cos(moment.roll)), np.float32(np.sin(moment.roll))
@@ -254,37 +111,52 @@ class _Drawing:
         self.key_colour = moment.key * tint
         self.fill_colour = 0.42 * (2 - tint) * np.float32(moment.soft)
         self.image = np.zeros((size, size, 3), np.float32)
+        self.tables: dict[float, np.ndarray] = {}
 
     # geometry
 
     def width_depth(self, v: np.ndarray, grow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Half the width and the depth of the head (`grow`n by hair) at height v."""
-        head = self.person.head
-        up = np.clip(v / (head['top'] + grow), 0, 1)
-        down = np.clip(-v / head['chin'], 0, 1)
-        crown = np.maximum(1 - up**2.4, 1e-6) ** (1 / 2.4)
-        chin = np.maximum(1 - down ** head['square'], 1e-6) ** (1 / head['square'])
-        jaw = 1 - (1 - head['jaw']) * down ** head['taper']
-        width = (head['width'] + grow) * crown * chin * jaw
-        depth = (head['depth'] + 0.5 * grow) * crown * np.maximum(1 - down**7, 1e-6) ** (1 / 7)
-        return width, depth
+        table = self.tables.get(grow)
+        if table is None:
+            head = self.person.head
+            heights = np.linspace(-2, 2, 4097)
+            up = np.clip(heights / (head['top'] + grow), 0, 1)
+            down = np.clip(-heights / head['chin'], 0, 1)
+            crown = np.maximum(1 - up**2.4, 0) ** (1 / 2.4)
+            chin = np.maximum(1 - down ** head['square'], 0) ** (1 / head['square'])
+            jaw = 1 - (1 - head['jaw']) * down ** head['taper']
+            width = (head['width'] + grow) * crown * chin * jaw
+            depth = (head['depth'] + 0.5 * grow) * crown * np.maximum(1 - down**7, 0) ** (1 / 7)
+            table = np.maximum(np.stack([width, depth], -1), 0.06).astype(np.float32)[None]
+            self.tables[grow] = table
+        v = np.asarray(v, np.float32)
+        where = np.clip((v + 2) * 1024, 0, 4096).reshape(len(v), -1)
+        found = cv2.remap(table, where, np.zeros_like(where), cv2.INTER_LINEAR)
+        return found[..., 0].reshape(v.shape), found[..., 1].reshape(v.shape)
 
     def solid(self, grow: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where each pixel's ray meets the head: its depth z1 after undoing the pitch, its height v, and a field that
         is positive where it meets it at all."""
-        m = self.moment
-        ca, sa, cp, sp = math.cos(m.yaw), math.sin(m.yaw), math.cos(m.pitch), math.sin(m.pitch)
-        v = self.y * np.float32(cp) + np.float32(0.6 * sp)
-        for _ in range(3 if abs(m.pitch) > 0.02 else 1):
-            width, depth = self.width_depth(v, grow)
-            iw, idp = 1 / (width * width), 1 / (depth * depth)
-            a = sa * sa * iw + ca * ca * idp
-            b = self.x * (2 * sa * ca * (idp - iw))
-            c = self.x * self.x * (ca * ca * iw + sa * sa * idp) - 1
-            disc = b * b - 4 * a * c
-            z1 = (np.sqrt(np.maximum(disc, 0)) - b) / (2 * a)
-            v = self.y * np.float32(1 / cp) + z1 * np.float32(sp / cp)
-        return z1, v, disc / a
+        m, head = self.moment, self.person.head
+        ca, sa = math.cos(m.yaw), math.sin(m.yaw)
+        v = self.y * (1 / math.cos(m.pitch)) + self.front(self.x, self.y) * math.tan(m.pitch)
+        width, depth = self.width_depth(v, grow)
+        iw, idp = 1 / (width * width), 1 / (depth * depth)
+        a = sa * sa * iw + ca * ca * idp
+        inside = 1 - self.x * self.x * iw * idp / a  # the quadratic equation's discriminant, over 4 a
+        z1 = np.sqrt(np.maximum(inside, 0) / a) - self.x * (sa * ca * (idp - iw)) / a
+        rim = np.minimum(head['top'] + grow - v, v + head['chin'])
+        # No lower than -1: a jump far outside the head must not look like an edge.
+        return z1, v, np.maximum(4 * np.minimum(inside, rim), -1)
+
+    def front(self, x, y):
+        """About how far before its axis the head's front lies at (x, y) of the picture: what a nod moves up or down.
+        Without a fold, so that a nod needs no iteration."""
+        head = self.person.head
+        high = np.where(np.asarray(y) > 0, head['top'], head['chin']) * 1.15
+        flat = (1 - np.minimum(np.abs(y / high), 1) ** 6) * (1 - 0.6 * np.minimum(np.abs(x), 1) ** 2.5)
+        return (head['depth'] * flat).astype(np.float32)
 
     def to_head(self, z1: np.ndarray) -> np.ndarray:
         return self.x * np.float32(math.cos(self.moment.yaw)) - z1 * np.float32(math.sin(self.moment.yaw))
@@ -295,7 +167,9 @@ class _Drawing:
         u, v, w = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float), np.asarray(w, float))
         x = u * math.cos(m.yaw) + w * math.sin(m.yaw)
         z = -u * math.sin(m.yaw) + w * math.cos(m.yaw)
-        y = v * math.cos(m.pitch) - z * math.sin(m.pitch)
+        y = v * math.cos(m.pitch)
+        bulge = z - self.front(x, y)  # exact where the point lies on the front, a good guess elsewhere
+        y = y - (self.front(x, y - 0.5 * z * math.sin(m.pitch)) + 0.5 * bulge) * math.sin(m.pitch)
         c, s = math.cos(m.roll), math.sin(m.roll)
         return np.stack(
             [self.centre[0] + (c * x - s * y) * self.scale, self.centre[1] - (s * x + c * y) * self.scale], -1
@@ -407,19 +281,20 @@ class _Drawing:
 
     def shadow(self, z: np.ndarray) -> np.ndarray:
         """Share of the key light that the relief lets through: step from each pixel towards the light."""
-        lx, ly, lz = self.light
-        m = self.moment
-        c, s = math.cos(m.roll), math.sin(m.roll)
-        dx, dy = (c * lx - s * ly) * self.scale, -(s * lx + c * ly) * self.scale
+        lx, ly, lz = (float(value) for value in self.light)
+        c, s = math.cos(self.moment.roll), math.sin(self.moment.roll)
+        half, scale = max(self.size // 2, 2), self.scale * 0.5
+        z = cv2.resize(z, (half, half), interpolation=cv2.INTER_AREA)
+        dx, dy = (c * lx - s * ly) * scale, -(s * lx + c * ly) * scale
         blocked = np.zeros_like(z)
         for k in range(1, 9):
             t = 0.05 * k
-            moved = cv2.warpAffine(
-                z, np.float32([[1, 0, t * dx], [0, 1, t * dy]]), (self.size, self.size),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
-            )  # fmt: skip
+            path = np.float32([[1, 0, t * dx], [0, 1, t * dy]])
+            moved = cv2.warpAffine(z, path, (half, half), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                                   borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
             np.maximum(blocked, (moved - z - t * lz) * (1 / (0.03 + 0.25 * t)), out=blocked)
-        return 1 - 0.85 * _blur(np.clip(blocked, 0, 1), 0.8 + self.scale * 0.022 * self.moment.soft)
+        blocked = cv2.GaussianBlur(np.clip(blocked, 0, 1), (0, 0), 0.4 + scale * 0.022 * self.moment.soft)
+        return 1 - 0.85 * cv2.resize(blocked, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
 
     def normals(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         z = z.astype(np.float32, copy=False)
@@ -467,8 +342,8 @@ class _Drawing:
 
     def background(self) -> None:
         rng, n, kind = self.rng, self.size, self.moment.background
-        base = _hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.04, 0.7))
-        other = _hsv(rng.random(), rng.uniform(0, 0.6), rng.uniform(0.04, 0.8))
+        base = _hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.03, 0.5))
+        other = _hsv(rng.random(), 0.7 * rng.random() ** 1.5, rng.uniform(0.03, 0.6))
         if kind == 'studio':
             angle, across = rng.uniform(0, 2 * np.pi), (self.x * 0, self.y)[1]
             ramp = _step(math.cos(angle) * self.x + math.sin(angle) * across, -1.8, 1.8)
@@ -484,13 +359,15 @@ class _Drawing:
                     lights, rng.integers(0, n, 2).tolist(), int(n * rng.uniform(0.01, 0.06)), colour.tolist(), -1
                 )
             self.image += _blur(lights.astype(np.float32) / 255, n * rng.uniform(0.006, 0.02))
-            self.image *= np.exp(0.25 * _noise(rng, n, 12, 3) + 0.1 * _noise(rng, n, 48)[..., None])
+            self.image *= np.exp(0.3 * _noise(rng, n, 10) + 0.12 * _noise(rng, n, 48))[..., None] * np.exp(
+                0.05 * _noise(rng, n, 12, 3)
+            )
         elif kind == 'indoors':
             room = np.zeros((n, n, 3), np.float32) + base
             for _ in range(rng.integers(3, 11)):
                 x, y = rng.integers(-n // 4, n, 2)
                 w, h = (rng.uniform(0.05, 0.6, 2) * n).astype(int)
-                colour = _hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.02, 0.8))
+                colour = _hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.02, 0.6))
                 cv2.rectangle(room, (int(x), int(y)), (int(x + w), int(y + h)), colour.tolist(), -1)
             self.image += np.maximum(_blur(room, n * rng.uniform(0.004, 0.03)), 0)
             self.image *= (1 + 0.08 * _noise(rng, n, 5) + 0.04 * _noise(rng, n, 60))[..., None]
@@ -508,7 +385,7 @@ class _Drawing:
         flare = neck + 0.5 * np.clip((-self.y - chin - 0.25) / 0.8, 0, 1) ** 2
         field_ = 1 - (dx / flare) ** 2
         z = np.sqrt(np.maximum(field_, 0.002)) * flare * 0.9
-        z -= 0.05 * np.exp(-(((np.abs(dx) - 0.16 - 0.25 * np.clip(-self.y - chin, 0, 1)) / 0.06) ** 2))
+        z -= 0.02 * np.exp(-(((np.abs(dx) - 0.16 - 0.25 * np.clip(-self.y - chin, 0, 1)) / 0.06) ** 2))
         below = _blur(self.head_mask, self.scale * 0.1)
         shift = np.float32([[1, 0, 0.1 * self.light[0] * self.scale], [0, 1, -0.22 * self.scale]])
         below = cv2.warpAffine(below, shift, (self.size, self.size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -518,7 +395,7 @@ class _Drawing:
         texture = 1 + 0.05 * _noise(rng, self.size, 30)[..., None]
         _paint(self.image, skin * texture * self.lit(normals) * shade, _inside(field_) * (self.y < -0.3))
 
-        slope = chin + 0.36 + 0.16 * (1 - p.masculine)
+        slope = chin + 0.27 + 0.16 * (1 - p.masculine)
         wide = 1.75 + 0.35 * p.masculine
         shoulder = -slope - 0.22 * np.abs(dx) ** 1.5 - 0.9 * _step(np.abs(dx), wide, wide + 0.6)
         collar = m.neckline
@@ -584,17 +461,22 @@ class _Drawing:
         p, m, rng, n = self.person, self.moment, self.rng, self.size
         z1, v = self.z1, self.v
         u = self.to_head(z1)
-        ca, sa = np.float32(math.cos(m.yaw)), np.float32(math.sin(m.yaw))
+        ca, sa = math.cos(m.yaw), math.sin(m.yaw)
+        bend = p.head['asymmetry']
         facing = _step(self.disc, 0.0, 0.25)  # no relief at the rim, where the ray only touches the solid
-        bend = np.float32(p.head['asymmetry'])
-        for _ in range(3 if abs(m.yaw) > 0.03 else 1):
-            relief = self.relief(u + bend * v, v) * facing
-            u = self.x * ca - (z1 + relief * np.float32(0.95)) * sa
+        if abs(m.yaw) > 0.03:
+            # The nose hides part of a turned cheek: look again where the ray meets the relief. Half the size will do.
+            x, z, height, near = (cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                                  for f in (self.x, z1, v, facing))  # fmt: skip
+            part = x * ca - z * sa
+            for _ in range(3):
+                part = x * ca - (z + self.relief(part + bend * height, height) * near) * sa
+            u = cv2.resize(part, (n, n), interpolation=cv2.INTER_LINEAR)
         self.u = u = u + bend * v
-        z = z1 + relief
+        z = z1 + self.relief(u, v) * facing
         pores = _noise(rng, n, n * 0.7)
         old = np.clip((p.age - 30) / 45, 0, 1)
-        z += np.float32(0.0016 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * _noise(rng, n, 36)
+        z += np.float32(0.0011 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * _noise(rng, n, 36)
         normals = self.normals(z)
         shadow = self.shadow(z)
         hollow = np.clip((_blur(z, self.scale * 0.11) - z) * 3.2, 0, 0.6)
@@ -605,8 +487,8 @@ class _Drawing:
         light[..., 0] = _blur(light[..., 0], self.scale * 0.03)
         light[..., 1] = _blur(light[..., 1], self.scale * 0.012)
         albedo = self.skin_colour(u, v, z)
-        specular = self.gloss(normals, 9) * 0.05 + self.gloss(normals, 38) * (0.08 + 0.05 * p.melanin)
-        oily = (0.35 + 0.65 * _bump(u, v - 0.1, 0.5, 0.9)) * (1 + 0.35 * pores)
+        specular = self.gloss(normals, 8) * 0.05 + self.gloss(normals, 26) * (0.05 + 0.04 * p.melanin)
+        oily = (0.35 + 0.65 * _bump(u, v - 0.1, 0.5, 0.9)) * (1 + 0.2 * pores)
         rim = (1 - normals[2]) ** 4 * 0.05
         colour = albedo * light + ((specular * oily * shadow + rim)[..., None] * self.key_colour)
         _paint(self.image, colour, self.head_mask)
@@ -622,7 +504,7 @@ class _Drawing:
         looks = np.random.default_rng(p.looks)
         red = 0.5 * _bump(au - 0.55, v + 0.38, 0.25, 0.22) + 0.5 * _bump(u, v + p.nose['length'], 0.2, 0.16)
         red += 0.25 * _bump(u, v + p.head['chin'] - 0.15, 0.25, 0.15) - 0.25 * _bump(u, v - 0.6, 0.8, 0.3)
-        red *= looks.uniform(0.3, 1.2)
+        red *= looks.uniform(0.15, 0.85)
         red += 0.1 * _noise(rng, n, 9) + 0.08 * _noise(rng, n, 26) + 0.05 * _noise(rng, n, 70)
         tired = 0.35 * p.eyes['bags'] * _bump(au - p.eyes['x'] + 0.03, v + 0.13, 0.2, 0.07)
         tired += 0.25 * _bump(au - 0.24, v + 0.02, 0.1, 0.12)
@@ -665,28 +547,27 @@ class _Drawing:
         y0, y1 = int(max(y - h, 0)), int(min(y + h, self.size))
         return None if x1 - x0 < 4 or y1 - y0 < 4 else np.s_[y0:y1, x0:x1]
 
-    def fine(self, roi, factor: int = 3) -> tuple[np.ndarray, np.ndarray]:
-        """Head coordinates in a region, three times finer, so that lashes and teeth get clean edges."""
+    def fine(self, roi, factor: int = 2) -> '_Layer':
+        """A finer layer over a region, so that lashes and teeth get clean edges."""
         shape = (self.u[roi].shape[1] * factor, self.u[roi].shape[0] * factor)
-        return tuple(cv2.resize(f[roi], shape, interpolation=cv2.INTER_LINEAR) for f in (self.u, self.v))
+        return _Layer(*(cv2.resize(f[roi], shape, interpolation=cv2.INTER_LINEAR) for f in (self.u, self.v)))
 
-    def put(self, roi, colour: np.ndarray, alpha: np.ndarray, lit: float = 1.0) -> None:
-        """Paint a fine layer of albedo into a region, under the light that falls there."""
-        layer = cv2.resize(np.dstack([colour * alpha[..., None], alpha]).astype(np.float32), self.u[roi].shape[::-1],
-                           interpolation=cv2.INTER_AREA)  # fmt: skip
-        light = self.light_map[roi]
+    def put(self, roi, layer: '_Layer') -> None:
+        """Paint a fine layer of albedo into its region, under the light that falls there."""
+        rgba = cv2.resize(np.dstack([layer.colour, layer.alpha]), self.u[roi].shape[::-1], interpolation=cv2.INTER_AREA)
         view = self.image[roi]
-        view *= 1 - layer[..., 3:]
-        view += layer[..., :3] * (light * np.float32(lit) + np.float32(1 - lit) * self.key_colour)
+        view *= 1 - rgba[..., 3:]
+        view += rgba[..., :3] * self.light_map[roi]
 
     def mouth(self) -> None:
         p, mouth = self.person, self.person.mouth
         mw, my = mouth['width'], -mouth['y']
-        roi = self.region(0, my, mw * 1.5, mw * 1.5)
+        roi = self.region(0, my, mw * 1.2, mw * 1.3)
         if roi is None:
             return
-        u, v = self.fine(roi)
-        edge = 3 / (self.scale * 3)
+        layer = self.fine(roi)
+        u, v = layer.u, layer.v
+        edge = self.px
         x = u / mw
         full = np.clip(1 - x * x, 0, 1)
         line = my + self.corner(np.clip(x, -1.1, 1.1)) * mw
@@ -710,15 +591,15 @@ class _Drawing:
         creases = 1 + 0.1 * np.sin(x * 55 + 3 * np.sin(x * 23)) * _bump(0, y - lower * 0.5, 1, 0.2)
         under = 1 - 0.3 * _step(y, 0.0, 0.12)
         alpha = within(lower, upper, soft * 2.5)
-        self.put(roi, lips * (creases * under)[..., None], 0.92 * alpha)
+        layer.add(lips * (creases * under)[..., None], 0.92 * alpha)
         shine = _bump(x - 0.3 * self.light[0], (y - 0.5 * (bottom + lower)) / 1, 0.45, 0.05) * alpha
         gloss = (0.1 + 0.3 * mouth['make_up']) * np.clip(
             0.4 + 0.6 * self.rng.standard_normal(x.shape, dtype=np.float32), 0.1, 1.4
         )
-        self.put(roi, np.ones((*x.shape, 3), np.float32), 0.7 * shine * gloss)
+        layer.add(1.0, 0.7 * shine * gloss)
         if gap > 0.012:
             inside = within(bottom, top, 1.2 * edge / mw)
-            self.put(roi, np.array([0.07, 0.015, 0.014], np.float32) * np.ones((*x.shape, 1), np.float32), inside)
+            layer.add(np.array([0.07, 0.015, 0.014], np.float32), inside)
             span = (gap * 1.35 / mw) * full**0.8 + 1e-3
             height = np.minimum(0.34, 0.12 + 0.5 * self.gap())
             tooth = x * 6.1 * (1 + 0.25 * np.abs(x))
@@ -731,20 +612,21 @@ class _Drawing:
                 * (1 - 0.75 * np.abs(x) ** 1.5)
                 * _step((top - y) / span, -0.1, 0.35)
             )
-            self.put(roi, ivory * shade[..., None], teeth * (0.95 if self.moment.mouth_open > 0.05 else 0.5))
+            layer.add(ivory * shade[..., None], teeth * (0.95 if self.moment.mouth_open > 0.05 else 0.5))
             tongue = within(bottom, bottom + 0.5 * span, 0.08) * (1 - x * x) * (1 - teeth) * 0.6
-            self.put(roi, np.array([0.3, 0.09, 0.08], np.float32) * np.ones((*x.shape, 1), np.float32), tongue)
+            layer.add(np.array([0.3, 0.09, 0.08], np.float32), tongue)
         crease = np.exp(-((y / (0.035 + 0.3 * edge)) ** 2)) * _step(1.08 - np.abs(x), 0, 0.12)
-        self.put(roi, skin * np.array([0.2, 0.09, 0.09], np.float32) * np.ones((*x.shape, 1), np.float32),
-                 crease * (0.85 if gap <= 0.012 else 0.25))  # fmt: skip
+        layer.add(skin * np.float32([0.2, 0.09, 0.09]), crease * (0.85 if gap <= 0.012 else 0.25))
+        self.put(roi, layer)
 
     def eye(self, side: int) -> None:
         p, m, e = self.person, self.moment, self.person.eyes
         w = e['width']
-        roi = self.region(side * e['x'], 0, w * 2.1, w * 1.8)
+        roi = self.region(side * e['x'], 0, w * 1.4, w * 1.2)
         if roi is None:
             return
-        u, v = self.fine(roi)
+        layer = self.fine(roi)
+        u, v = layer.u, layer.v
         edge = 1 / (self.scale * w)
         c, s = math.cos(e['tilt']), math.sin(e['tilt'])
         x, y = (side * u - e['x']) / w, v / w
@@ -754,21 +636,20 @@ class _Drawing:
         top = opening * (arch + 0.12 * x * arch) * (1.02 - 0.12 * x)
         bottom = -0.52 * opening * np.clip(1 - np.abs(x - 0.08) ** 2, 0, 1) * (1 - 0.25 * max(0, m.smile))
         within = np.clip((top - y) / edge + 0.5, 0, 1) * np.clip((y - bottom) / edge + 0.5, 0, 1) * (np.abs(x) < 1)
-        ones = np.ones((*x.shape, 1), np.float32)
         # lid: crease above, a shade in the corner
         skin = np.array(p.skin, np.float32)
         crease = top + e['crease'] * (0.5 + 0.5 * arch)
         fold = np.exp(-(((y - crease) / (0.055 + 0.4 * edge)) ** 2)) * _step(1.25 - np.abs(x), 0, 0.35)
-        self.put(roi, skin * np.float32(0.3) * ones, (0.3 + 0.3 * e['hood']) * fold)
+        layer.add(skin * np.float32(0.3), (0.3 + 0.3 * e['hood']) * fold)
         lid = np.clip((y - top) / 0.08, 0, 1) * np.clip((crease - y) / 0.08, 0, 1) * (np.abs(x) < 1.02)
-        self.put(roi, skin * np.array([0.72, 0.6, 0.6], np.float32) * ones, lid * (0.22 + 0.5 * e['shadow']))
+        layer.add(skin * np.array([0.72, 0.6, 0.6], np.float32), lid * (0.22 + 0.5 * e['shadow']))
         under = np.exp(-(((y - bottom + 0.2) / 0.1) ** 2)) * arch
-        self.put(roi, skin * np.float32(0.55) * ones, 0.22 * under)
+        layer.add(skin * np.float32(0.55), 0.22 * under)
 
         # the ball: white, iris, pupil
-        r = np.hypot(x - m.gaze[0] * side, (y - m.gaze[1] - 0.06 * opening))
+        r = np.hypot(x - m.gaze[0] * side, y - m.gaze[1] - 0.16 * opening)
         iris_r = e['iris_size']
-        ball = 1 - 0.45 * np.clip(np.abs(x), 0, 1) ** 2.2
+        ball = 0.85 - 0.4 * np.clip(np.abs(x), 0, 1) ** 2.2
         ball = ball * (1 - 0.62 * _step(y, 0, 1) / 1) * (0.45 + 0.55 * _step((top - y) / (opening + 1e-3), 0.0, 0.55))
         colour = np.array([0.68, 0.645, 0.62], np.float32) * ball[..., None]
         pink = _bump(x + 1.0, y, 0.22, 0.25)[..., None]
@@ -784,22 +665,21 @@ class _Drawing:
         iris = iris * (1 - 0.97 * _step(0.46 + 0.06 * spokes - ring, 0, 0.09))[..., None]
         iris = iris * (0.45 + 0.55 * _step((top - y) / (opening + 1e-3), 0.0, 0.5))[..., None]
         colour = colour + (iris - colour) * _step(iris_r + 0.03 - r, 0, 0.07)[..., None]
-        self.put(roi, colour, within, 0.75)
+        layer.add(0.72 * colour, within)
         lx, ly = self.light[0], self.light[1]
         spot = np.hypot(x - m.gaze[0] * side - 0.2 * lx * side, y - m.gaze[1] - 0.06 - 0.2 * max(ly, 0.1)) / 0.085
-        self.put(roi, ones * np.float32(1.3) * np.ones(3, np.float32), 0.95 * within * _step(1.25 - spot, 0, 0.5), 0.1)
+        layer.add(2.0, 0.9 * within * _step(1.25 - spot, 0, 0.5))
         second = np.hypot(x - m.gaze[0] * side + 0.2, y - m.gaze[1] + 0.15) / 0.06
-        self.put(
-            roi, ones * np.float32(0.7) * np.ones(3, np.float32), 0.35 * within * _step(1.25 - second, 0, 0.5), 0.1
-        )
+        layer.add(0.8, 0.3 * within * _step(1.25 - second, 0, 0.5))
 
         # lashes: a line along the upper lid, thicker outwards, and single hairs
         lash = np.float32(0.02) + 0.3 * np.array(p.hair['colour'], np.float32) * (1 - p.mouth['make_up'])
         thick = 0.05 + 0.075 * e['lashes'] * (0.6 + 0.4 * x)
         line = np.clip((thick - np.abs(y - top - 0.02)) / (edge + 0.03) + 0.5, 0, 1) * _step(1.06 - np.abs(x), 0, 0.1)
-        self.put(roi, lash * ones, (0.55 + 0.4 * e['lashes']) * np.clip(line, 0, 1))
+        layer.add(lash, (0.55 + 0.4 * e['lashes']) * np.clip(line, 0, 1))
         low = np.exp(-(((y - bottom) / (0.03 + 0.4 * edge)) ** 2)) * _step(1.0 - np.abs(x), 0, 0.2)
-        self.put(roi, skin * np.array([0.34, 0.2, 0.19], np.float32) * ones, (0.4 + 0.3 * e['lashes']) * low)
+        layer.add(skin * np.array([0.34, 0.2, 0.19], np.float32), (0.4 + 0.3 * e['lashes']) * low)
+        self.put(roi, layer)
         t = np.linspace(-0.75, 1.0, 16)
         edge_y = opening * (1 - np.abs(t) ** 2.1) * (1 + 0.12 * t) * (1.02 - 0.12 * t)
         tip_x, tip_y = t + 0.1 + 0.16 * t, edge_y + 0.13 + 0.17 * e['lashes'] * (0.6 + 0.4 * t)
@@ -812,10 +692,15 @@ class _Drawing:
 
     def strands(self, paths: np.ndarray, colour: np.ndarray, opacity: float, thickness: int = 1) -> None:
         """Paint curves (n x points x 2, pixels) of one colour straight onto the picture, under the light there."""
-        layer = np.zeros((self.size, self.size), np.uint8)
-        cv2.polylines(layer, list(np.round(paths * 16).astype(np.int32)), False, 255, thickness, cv2.LINE_AA, 4)
+        low = np.clip(np.floor(paths.min(axis=(0, 1))).astype(int) - 2, 0, self.size)
+        high = np.clip(np.ceil(paths.max(axis=(0, 1))).astype(int) + 3, 0, self.size)
+        if (high <= low).any():
+            return
+        roi = np.s_[low[1] : high[1], low[0] : high[0]]
+        layer = np.zeros(self.u[roi].shape, np.uint8)
+        cv2.polylines(layer, _fixed_point(paths - low), False, 255, thickness, cv2.LINE_AA, 4)
         alpha = layer.astype(np.float32) * np.float32(opacity / 255)
-        _paint(self.image, np.asarray(colour, np.float32) * self.light_map, alpha)
+        _paint(self.image[roi], np.asarray(colour, np.float32) * self.light_map[roi], alpha)
 
     def strands_on_face(self) -> None:
         p, rng, b = self.person, self.rng, self.person.brows
@@ -825,7 +710,7 @@ class _Drawing:
         for side in (-1, 1):
             t = rng.random(count) ** 0.85
             across = rng.normal(0, 0.42, count)
-            x = b['inner'] + t * b['length'] * 1.75
+            x = b['inner'] + t * b['length'] * 1.5
             mid = (
                 b['y']
                 + self.moment.brow_raise
@@ -896,22 +781,24 @@ class _Drawing:
     def hair_extent(self) -> tuple[float, float]:
         """How much hair adds to the head's outline, and how far down it reaches."""
         hair = self.person.hair
-        volume = {'bald': 0, 'buzz': 0.025, 'short': hair['volume'] * 0.7, 'swept': hair['volume'] * 0.8,
+        volume = {'bald': 0, 'buzz': 0.005, 'short': hair['volume'] * 0.7, 'swept': hair['volume'] * 0.8,
                   'tied': 0.05, 'curly': 0.16 + 1.6 * hair['volume']}.get(hair['style'], hair['volume'])  # fmt: skip
         reach = {
             'bob': -1.0 - 0.25 * hair['length'] / 2,
             'long': -hair['length'] - 0.4,
-            'curly': -0.9 * hair['length'] + 0.75,
+            'curly': -0.35 * hair['length'],
         }.get(hair['style'], -0.15)
         return volume, reach
 
-    def hair_shading(self, z: np.ndarray) -> np.ndarray:
-        normals = self.normals(z)
-        light = self.lit(normals, (0.25, 0.25, 0.25))
-        nx, ny, nz = normals
-        along = ny * np.float32(0.85 * self.light[1]) + nz * self.light[2] * 0.5
+    def hair_shading(self) -> tuple[np.ndarray, np.ndarray]:
+        """Light on hair, and the bright band that locks show across: both as if the hair were a smooth dome."""
+        head = self.person.head
+        wide = head['width'] + self.hair_extent()[0] + 0.05
+        dome = 1 - (self.x / wide) ** 2 - (np.maximum(self.y, 0) / (head['top'] + 0.25)) ** 2
+        nx, ny, nz = self.normals(head['depth'] * np.sqrt(np.maximum(dome, 0.03)))
+        along = ny * (0.85 * self.light[1]) + nz * (0.5 * self.light[2])
         band = np.exp(-(((along - 0.5) / 0.16) ** 2)) * self.person.hair['gloss']
-        return light, band
+        return self.lit((nx, ny, nz), (0.3, 0.3, 0.3)), band
 
     def hair_back(self) -> None:
         """Hair behind the face: what shows around the head and, when long, beside the neck."""
@@ -919,41 +806,37 @@ class _Drawing:
         if style == 'bald':
             return
         volume, reach = self.hair_extent()
-        z1, v, disc = self.solid(volume)
-        self.hair_z = z1
+        _, v, disc = self.solid(volume)
         wide = self.person.head['width'] + volume
         if reach < -0.5:
             # a curtain that falls from the widest place of the head
-            wobble = hair['wave'] * np.sin(self.y * (2.2 * hair['waves']) + np.sign(self.x)) + 0.03 * _noise(
-                self.rng, self.size, 9
-            )
-            fall = wide * (1.0 + 0.1 * np.clip(-self.y, 0, 1)) + wobble
+            wobble = hair['wave'] * np.sin(self.y * (2.2 * hair['waves']) + np.sign(self.x))
+            fall = wide * (0.97 + 0.1 * np.clip(-self.y, 0, 1)) + wobble
             x = self.x + 0.3 * np.float32(math.sin(self.moment.yaw))
-            end = -reach + 0.08 * _noise(self.rng, self.size, 24)
-            curtain = np.minimum(np.minimum(1 - np.abs(x) / fall, self.y + end), 0.35 - self.y)
+            locks = self.rng.standard_normal((4, self.size // 3), dtype=np.float32)
+            streaks = cv2.resize(locks, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
+            end = -reach + 0.05 * streaks - 0.15 * (x / wide) ** 2
+            curtain = np.minimum(np.minimum(1 - np.abs(x) / fall, 0.7 * (self.y + end)), 0.35 - self.y)
             disc = np.maximum(disc, curtain)
         else:
+            streaks = _noise(self.rng, self.size, self.size / 3)
             disc = np.minimum(disc, (v - reach) * 0.5)
-        rough = 0.10 if style == 'curly' else 0.025
-        self.hair_field = disc + rough * _noise(self.rng, self.size, self.size / (9 if style == 'curly' else 5))
-        alpha = _inside(_blur(self.hair_field, 0.7))
-        shade = 0.4 + 0.1 * _noise(self.rng, self.size, 60)
-        light, _ = self.hair_shading(z1)
+        if style == 'curly':
+            streaks = _noise(self.rng, self.size, self.size / 5)
+            disc = disc + 0.05 * _noise(self.rng, self.size, self.size / 9)
+        alpha = _inside(cv2.GaussianBlur(disc, (0, 0), 0.7))
+        shade = 0.62 + 0.12 * streaks + 0.06 * _noise(self.rng, self.size, 30)
+        light, _ = self.hair_shading()
         _paint(self.image, np.array(hair['colour'], np.float32) * shade[..., None] * light, alpha)
         if style == 'tied' and self.person.looks % 2:
-            at = self.project(0, self.person.head['top'] + 0.12, -0.35)
-            cv2.circle(
-                self.image,
-                (int(at[0]), int(at[1])),
-                int(0.3 * self.scale),
-                (0.5 * np.array(hair['colour'])).tolist(),
-                -1,
-                cv2.LINE_AA,
-            )
+            centre, radius = (0.3 * math.sin(-self.moment.yaw), self.person.head['top'] + 0.1), 0.3
+            f = 1 - ((self.x - centre[0]) / radius) ** 2 - ((self.y - centre[1]) / radius) ** 2
+            ball = self.lit(self.normals(radius * np.sqrt(np.maximum(f, 0.02))), (0.3, 0.3, 0.3))
+            _paint(self.image, np.float32(hair['colour']) * ball * shade[..., None], _inside(f))
 
     def hair_front(self) -> None:
         """Hair over the head: a dark base above the hairline, then strands from dark to bright."""
-        p, rng, hair, style, n = self.person, self.rng, self.person.hair, self.person.hair['style'], self.size
+        rng, hair, style, n = self.rng, self.person.hair, self.person.hair['style'], self.size
         if style == 'bald':
             return
         line = self.hairline(self.u) + 0.025 * _noise(rng, n, 50) + 0.02 * _noise(rng, n, 110)
@@ -964,13 +847,14 @@ class _Drawing:
         layer[..., 0] = 105
         layer[..., 1] = (base * 255 * (0.6 if style == 'buzz' else 0.97)).astype(np.uint8)
         for shade, paths in self.hair_paths(volume, reach):
-            cv2.polylines(layer, list(np.round(paths * 16).astype(np.int32)), False, (shade, 255), 1, cv2.LINE_AA, 4)
+            cv2.polylines(layer, _fixed_point(paths), False, (shade, 255), 1, cv2.LINE_AA, 4)
+        layer = cv2.GaussianBlur(layer, (0, 0), 0.55)  # a hair is thinner than a pixel
         tone, alpha = (layer[..., i].astype(np.float32) * (1 / 255) for i in (0, 1))
         if style == 'buzz':
             alpha = np.minimum(alpha, base * (0.85 + 0.1 * rng.standard_normal((n, n), dtype=np.float32)))
-        light, band = self.hair_shading(cv2.max(self.hair_z, self.z1))
+        light, band = self.hair_shading()
         colour = np.array(hair['colour'], np.float32)
-        strength = (2.3 * tone) ** 1.5 * (0.8 + 0.1 * _noise(rng, n, 12))
+        strength = 2.1 * tone * (0.8 + 0.1 * _noise(rng, n, 12))
         if hair['grey'] > 0.1:
             strength = strength * (1 + 0.3 * hair['grey'] * _noise(rng, n, n / 3))
         shine = (band * tone)[..., None] * (0.6 * colour + 0.04)
@@ -982,13 +866,17 @@ class _Drawing:
         head = p.head
         top, wide = head['top'] + volume, head['width'] + volume
         mess = hair['mess']
-        tones = (45, 70, 90, 110, 130, 155)
-        for tone in tones:
+        tones = (50, 68, 82, 95, 108, 122, 140)
+        clumps = rng.uniform(0, 1, (len(tones), 4))
+        for tone, clump in zip(tones, clumps, strict=True):
             if style == 'curly':
-                yield tone, self.curls(volume, reach, 110)
+                yield tone, self.curls(volume, reach, 150)
                 continue
             count = {'buzz': 160, 'short': 150, 'tied': 85, 'swept': 95}.get(style, 80)
-            k = rng.random(count)
+            # Neighbours share their brightness: hair falls in locks.
+            k = np.where(
+                rng.random(count) < 0.5, rng.random(count), (rng.choice(clump, count) + rng.normal(0, 0.035, count)) % 1
+            )
             side = np.where(rng.random(count) < 0.5 + 0.5 * np.clip(hair['part'], -0.6, 0.6), -1.0, 1.0)
             t = np.linspace(0, 1, 14)[None]
             if style in ('buzz', 'short'):
@@ -999,10 +887,10 @@ class _Drawing:
                 v = low + (head['top'] - low) * b * 0.99
                 limit = np.sqrt(np.maximum(1 - (v.clip(0) / head['top']) ** 2.2, 0))
                 u = u * head['width'] * np.maximum(limit, 0.02)
-                length = (0.05 if style == 'buzz' else 0.12 + 0.2 * hair['volume'] + 0.1 * b) * rng.uniform(
-                    0.6, 1.4, count
-                )
-                lean = np.pi / 2 * 0.9 - u * 1.2 + hair['part'] * 3 + rng.normal(0, 0.25 + 0.35 * mess, count)
+                length = (
+                    0.05 if style == 'buzz' else 0.07 + 0.25 * hair['volume'] + 0.08 * b - 0.05 * np.abs(a)
+                ) * rng.uniform(0.6, 1.4, count)
+                lean = np.pi / 2 * 0.9 - u * 1.2 + hair['part'] * 3 + rng.normal(0, 0.15 + 0.3 * mess, count)
                 du, dv = length * np.cos(lean), length * np.sin(lean) * np.where(v < 0.45, -0.6, 1)
                 t = np.linspace(0, 1, 5)[None]
                 uu = u[:, None] + du[:, None] * t
@@ -1080,8 +968,8 @@ class _Drawing:
         r = rng.uniform(0.0, 1.0, count) ** 0.6
         inner_v = self.hairline((head['width'] * np.sin(angle)).astype(np.float32))
         u = np.sin(angle) * (head['width'] * 0.95 + (volume + 0.03) * r)
-        v = np.where(np.abs(angle) > 1.5, reach + (0.6 - reach) * rng.random(count),
-                     inner_v + (head['top'] + volume - inner_v) * r * np.cos(np.clip(angle, -1.5, 1.5)) ** 0.3)  # fmt: skip
+        above = inner_v + (head['top'] + volume - inner_v) * r * np.cos(np.clip(angle, -1.5, 1.5)) ** 0.3
+        v = np.where(np.abs(angle) > 1.5, reach + (0.6 - reach) * rng.random(count), above)
         size = rng.uniform(0.03, 0.07, count)
         turn = rng.uniform(0, 6.3, (count, 1)) + np.linspace(0, 5.2, 10)[None] * rng.choice([-1, 1], (count, 1))
         uu = u[:, None] + size[:, None] * np.cos(turn)
@@ -1109,7 +997,10 @@ class _Drawing:
             0.018 + 0.5 * g['rim'] - np.abs(v + drop - 0.09),
             np.minimum(np.abs(u) - eye_x - g['width'], 1.03 - np.abs(u)),
         )
-        frame = np.maximum(rim, np.maximum(_inside(bridge.astype(np.float32)), _inside(side.astype(np.float32))))
+        # The arms end where the head does.
+        frame = np.maximum(
+            rim, np.maximum(_inside(bridge.astype(np.float32)), _inside(side.astype(np.float32)) * self.head_mask)
+        )
         lens = _inside((1 - r).astype(np.float32))
         shadow = cv2.warpAffine(_blur(frame, self.scale * 0.02), np.float32([[1, 0, 0.06 * self.light[0] * self.scale],
                                 [0, 1, -0.06 * self.scale]]), (self.size, self.size),
@@ -1133,9 +1024,11 @@ class _Drawing:
         chin, brow = p.head['chin'], p.brows['y'] + 0.1
         at = {
             'left_eye': (-e['x'], 0), 'right_eye': (e['x'], 0), 'left_eye_outer': (-e['x'] - e['width'], 0),
-            'right_eye_outer': (e['x'] + e['width'], 0), 'left_brow': (-e['x'], brow - 0.1), 'right_brow': (e['x'], brow - 0.1),
+            'right_eye_outer': (e['x'] + e['width'], 0),
+            'left_brow': (-e['x'], brow - 0.1), 'right_brow': (e['x'], brow - 0.1),
             'nose_tip': (0, -p.nose['length'] + 0.02), 'nose_base': (0, -p.nose['length'] - 0.1),
-            'mouth_left': (-mw, corner), 'mouth_right': (mw, corner), 'mouth': (0, -mouth['y']), 'chin': (0, -chin * 0.93),
+            'mouth_left': (-mw, corner), 'mouth_right': (mw, corner), 'mouth': (0, -mouth['y']),
+            'chin': (0, -chin * 0.93),
         }  # fmt: skip
         u, v = np.array(list(at.values())).T
         points = dict(zip(at, self.on_face(u, v), strict=True))

@@ -25,11 +25,11 @@ class SwapQuality:
 
 def draw_quality(rng: np.random.Generator) -> SwapQuality:
     return SwapQuality(
-        resolution=int(rng.choice([64, 80, 96, 128, 160])),
-        softness=float(rng.uniform(0.3, 0.9)),
-        colour=float(rng.uniform(0.6, 1.0)),
-        feather=float(rng.uniform(0.04, 0.13)),
-        inset=float(rng.uniform(0.86, 1.0)),
+        resolution=int(rng.choice([64, 72, 80, 96, 112, 128, 160])),
+        softness=float(rng.uniform(0.5, 1.0)),
+        colour=float(rng.uniform(0.5, 1.0)),
+        feather=float(rng.uniform(0.03, 0.09)),
+        inset=float(rng.uniform(0.92, 1.04)),
         even_light=bool(rng.random() < 0.5),
     )
 
