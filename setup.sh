@@ -19,11 +19,11 @@ if sys.version_info < (3, 11):
     sys.exit(4)
 import re
 from importlib.metadata import PackageNotFoundError, version
-locked = dict(re.findall(r"^([\w.-]+)==(\d+)", open("requirements.txt").read(), re.M))
+locked = re.findall(r"^([\w.-]+)==(\d+)", open("requirements.txt").read(), re.M)
 for name in re.findall(r"^[\w.-]+", open("requirements.in").read(), re.M):
     try:
         # Another major version may lack what we call: OpenCV 4 reads our face detector wrongly.
-        if version(name).split(".")[0] != locked[name]:
+        if (name, version(name).split(".")[0]) not in locked:
             sys.exit(3)
     except PackageNotFoundError:
         sys.exit(3)
