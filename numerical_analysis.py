@@ -1,9 +1,12 @@
-"""Score a data set's test part with a trained network and draw its ROC and DET curves:
+"""Score a data set's test part with a trained detector and draw its ROC and DET curves:
 
 python numerical_analysis.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset
+
+A file of train_svm.py (.npz) is taken too. It says itself what it holds, so that -m does not matter.
 """
 
 import argparse
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -15,7 +18,7 @@ from torch.utils.data import Dataset
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import explaining, plots, records, scoring
+from forensics import datasets, explaining, plots, records, scoring
 from forensics.datasets import CLASSES
 from forensics.errors import UserError
 from models import get_spec
@@ -39,7 +42,8 @@ def get_soft_scores_and_true_labels(dataset: Dataset, model: nn.Module) -> tuple
     """
     if not len(dataset):
         return np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
-    with explaining.frozen(model):
+    # A support vector machine has nothing to freeze.
+    with explaining.frozen(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
         outputs, labels = detectors.score_dataset(dataset, model)
     first, second = scoring.two_columns(outputs.numpy()).T
     return first, second, labels.numpy()
@@ -95,26 +99,38 @@ def print_table(first, second, labels, threshold: float | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    model = detectors.load_network(args.checkpoint_path, args.model)
+    detector = detectors.load_detector(args.checkpoint_path, args.model)
+    model = detector.model if isinstance(detector, detectors.NetworkDetector) else detector
+    network = model is not detector
     checkpoint = Path(args.checkpoint_path)
-    one_logit = get_spec(args.model).nof_scores == 1
+    one_logit = not network or get_spec(detector.name).nof_scores == 1
     facts = {
-        'detector': checkpoint.stem, 'model': args.model, 'dataset': args.dataset,
+        'detector': checkpoint.stem, 'model': detector.name, 'dataset': args.dataset,
         'scores_are': 'one logit, before the sigmoid: it speaks for fake' if one_logit
         else 'outputs before softmax: the first for real, the second for fake',
         'checkpoint_sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        'backbone_weights': model.run.get('backbone_weights'),
+        'backbone_weights': detector.run.get('backbone_weights'),
     }  # fmt: skip
 
     def score(part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        dataset = detectors.fit_transform(load_dataset(args.dataset, part), args.model)
+        dataset = load_dataset(args.dataset, part)
+        if network:
+            detectors.fit_transform(dataset, detector.name)
         first, second, labels = get_soft_scores_and_true_labels(dataset, model)
         names = dataset.real_image_names, dataset.fake_image_names
         files = [f'{label}/{name}' for label, members in zip(CLASSES, names, strict=True) for name in members]
         path = records.scores_path(OUTPUT_DIR, checkpoint.stem, args.dataset, part)
         # A lone logit is stored alone: its mirror image beside it would count twice in a softmax.
         outputs = np.stack([second] if one_logit else [first, second], axis=1)
-        records.write_scores(path, files, labels, outputs, **facts, condition=part)
+        records.write_scores(
+            path,
+            files,
+            labels,
+            outputs,
+            **facts,
+            condition=part,
+            data_fingerprint=datasets.fingerprint(dataset.root_path),
+        )
         print(f'Wrote {path}')
         return first, second, labels
 
@@ -127,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
         threshold = None
     first, second, labels = score('test')
 
-    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
+    heading = f'{detector.name} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
     print(f'\n{heading}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images')
     print_table(first, second, labels, threshold)
 
@@ -135,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
         with plots.style():
             figure = draw(plots.new_figure(height=5.4, width=4.6), first, second, labels)
             figure.gca().set_title(heading)
-            plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, name))
+            plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, detector.name, name))
 
 
 if __name__ == '__main__':

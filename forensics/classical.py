@@ -181,9 +181,17 @@ class ClassicalDetector:
         """Of P(fake), fitted on validation."""
         return self.run['threshold']
 
+    @property
+    def name(self) -> str:
+        return self.run['model']
+
     def score(self, images: Iterable[Image.Image]) -> np.ndarray:
         """P(fake) of each image."""
         return 1 / (1 + np.exp(-self.logits(images)))
+
+    def outputs(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """A row an image with the logit alone, as a network with one output gives it."""
+        return self.logits(images)[:, None]
 
     def logits(self, images: Iterable[Image.Image]) -> np.ndarray:
         """The logit of P(fake): what a network with one output would give. Any number of images may pass through."""
@@ -196,7 +204,7 @@ class ClassicalDetector:
             return np.zeros(0)
         vectors = np.concatenate(blocks)
         for message in doubts(sizes, vectors, self.extractors, self.run['trained_on']):
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(message, stacklevel=3)
         return self.calibrated(self.classifier.decision(vectors))
 
     def calibrated(self, decisions: np.ndarray) -> np.ndarray:

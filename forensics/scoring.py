@@ -9,6 +9,8 @@ import numpy as np
 
 from forensics.datasets import CLASSES
 
+FINEST = 5000  # distinct scores that a bootstrap tells apart
+
 
 def undefined(labels, scores=None) -> str | None:
     """Why curves cannot be drawn from these labels and scores, or None where they can."""
@@ -59,6 +61,68 @@ def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: 
     return float(low), float(high)
 
 
+def group_intervals(
+    labels, scores, groups, threshold: float, rounds: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+    """Bootstrap intervals of `auc`, `eer` and `accuracy` (above the threshold) that draw whole groups again.
+
+    Images of one group (a video, a person) are not independent; drawn one by one they would promise too much. Groups
+    are drawn among those of the same kind (real, fake, both), so that no round lacks a class. A class of one group
+    says nothing of other groups: then there is no interval.
+    """
+    nothing = dict.fromkeys(('auc', 'eer', 'accuracy'))
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if undefined(labels, scores):
+        return nothing
+    _, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    has = np.stack([np.bincount(group, labels == label) > 0 for label in (0, 1)])
+    if min(has.sum(axis=1)) < 2:
+        return nothing
+    kinds = [np.flatnonzero((has == np.array(kind)[:, None]).all(axis=0)) for kind in ((1, 0), (0, 1), (1, 1))]
+
+    from scipy.sparse import csr_array
+
+    distinct, place = np.unique(scores, return_inverse=True)
+    if len(distinct) > FINEST:  # neighbours become ties, which an interval does not show
+        place = place * FINEST // len(distinct)
+    place = place + (scores > threshold)
+    shape = has.shape[1], int(place.max()) + 1
+    # How many of each group's images have each score; a round weighs the groups.
+    real, fake = (csr_array(((labels == label).astype(float), (group, place)), shape) for label in (0, 1))
+    called_real = int(place[scores <= threshold].max(initial=-1)) + 1
+    rng = np.random.default_rng(seed)
+    found = []
+    at_once = max(1, 4_000_000 // sum(shape))  # rounds, so that memory stays small
+    for start in range(0, rounds, at_once):
+        times = np.zeros((min(at_once, rounds - start), shape[0]))
+        for kind in kinds:
+            if len(kind):
+                times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=len(times))
+        found.append(_of_counts(times @ real, times @ fake, called_real))
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.concatenate(found, axis=1), (tail, 1 - tail), axis=1)
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(nothing)}
+
+
+def _of_counts(real: np.ndarray, fake: np.ndarray, called_real: int) -> np.ndarray:
+    """AuC, equal error rate and accuracy, a column for each row of counts (of each score, ascending)."""
+    below = [np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0))) for counts in (real, fake)]
+    false_alarms, misses = 1 - below[0] / below[0][:, -1:], below[1] / below[1][:, -1:]
+    right = below[0][:, called_real] + below[1][:, -1] - below[1][:, called_real]
+    accuracies = 100 * right / (below[0][:, -1] + below[1][:, -1])
+    return np.stack([_auc_of_counts(real, fake), _crossing(false_alarms, misses), accuracies])
+
+
+def _crossing(false_alarms: np.ndarray, misses: np.ndarray) -> np.ndarray:
+    """Where the two rates meet, between neighbouring thresholds on a straight line; one column a threshold."""
+    gap = misses - false_alarms  # ascends from -1 to 1
+    after = np.argmax(gap >= 0, axis=1)[:, None]
+    gap_after, gap_before = np.take_along_axis(gap, after, 1), np.take_along_axis(gap, after - 1, 1)
+    share = -gap_before / (gap_after - gap_before)
+    rate_after, rate_before = np.take_along_axis(misses, after, 1), np.take_along_axis(misses, after - 1, 1)
+    return (rate_before + share * (rate_after - rate_before))[:, 0]
+
+
 def average_precision(labels, scores) -> float | None:
     if undefined(labels, scores):
         return None
@@ -96,12 +160,16 @@ def two_columns(outputs) -> np.ndarray:
     return np.hstack([-outputs, outputs]) if outputs.shape[1] == 1 else outputs
 
 
-def fake_probability(outputs) -> np.ndarray:
-    """What the outputs (two scores or one logit an image, before softmax) claim for "fake"."""
+def fake_logits(outputs) -> np.ndarray:
+    """The logit of P(fake). Where P itself would be rounded to 0 or 1 it still tells images apart."""
     columns = two_columns(outputs)
     one_logit = np.ndim(outputs) < 2 or np.shape(outputs)[1] == 1
-    logits = columns[:, 1] if one_logit else columns[:, 1] - columns[:, 0]
-    return np.exp(-np.logaddexp(0, -logits))
+    return columns[:, 1] if one_logit else columns[:, 1] - columns[:, 0]
+
+
+def fake_probability(outputs) -> np.ndarray:
+    """What the outputs (two scores or one logit an image, before softmax) claim for "fake"."""
+    return np.exp(-np.logaddexp(0, -fake_logits(outputs)))
 
 
 def accuracy(labels, decisions) -> float | None:
