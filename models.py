@@ -292,7 +292,9 @@ def cam_layer(name: str, model: nn.Module) -> nn.Module:
 def last_layer_with_maps(model: nn.Module) -> nn.Module:
     features = getattr(model, 'feature_info', None)
     if features:
-        return model.get_submodule(features[-1]['module'])
+        layer = model.get_submodule(features[-1]['module'])
+        # Where a class token decides, the last block's patch tokens reach no score, only what that block reads does.
+        return getattr(layer, 'norm1', layer) if getattr(model, 'num_prefix_tokens', 0) else layer
     return [module for module in model.modules() if isinstance(module, nn.Conv2d)][-1]
 
 

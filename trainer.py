@@ -103,17 +103,15 @@ class Trainer:
 
     def evaluate_model_on_dataloader(self, dataset: Dataset) -> tuple[float, float]:
         """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
-        training = self.model.training
-        self.model.eval()
         batches = self._batches(dataset)
         totals = Totals()
         progress = Progress(batches, len(batches), 'evaluate')
-        with torch.no_grad():
+        with runtime.modes_kept(self.model), torch.no_grad():
+            self.model.eval()
             for inputs, labels, _ in progress:
                 outputs, loss = self._forward(inputs, labels)
                 totals.add(loss, outputs, labels, self.criterion)
                 progress.show(loss=totals.loss, accuracy=totals.accuracy)
-        self.model.train(training)
         return totals.loss, totals.accuracy
 
     def validate(self) -> tuple[float, float]:

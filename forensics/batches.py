@@ -295,14 +295,10 @@ def scores_of(
     model: torch.nn.Module, dataset: Dataset, batch_size: int = 32, workers: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The model's outputs and the labels for every sample, in the data set's order, as CPU tensors."""
-    training = model.training
-    model.eval()
     outputs, labels = [], []
-    try:
-        with torch.no_grad():
-            for inputs, targets, _ in Batches(dataset, batch_size, runtime.model_device(model), workers=workers):
-                outputs.append(model(inputs).float().cpu())
-                labels.append(targets.cpu())
-    finally:
-        model.train(training)
+    with runtime.modes_kept(model), torch.no_grad():
+        model.eval()
+        for inputs, targets, _ in Batches(dataset, batch_size, runtime.model_device(model), workers=workers):
+            outputs.append(model(inputs).float().cpu())
+            labels.append(targets.cpu())
     return torch.cat(outputs), torch.cat(labels)

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+from forensics import runtime
+
 
 @contextlib.contextmanager
 def frozen(model) -> Iterator[None]:
@@ -11,16 +13,14 @@ def frozen(model) -> Iterator[None]:
     Afterwards its modes, flags and gradients are what they were: explaining a network in the middle of its
     training must not change the training.
     """
-    modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     try:
-        model.eval()
-        for parameter, *_ in parameters:
-            parameter.requires_grad_(False)
-        yield
+        with runtime.modes_kept(model):
+            model.eval()
+            for parameter, *_ in parameters:
+                parameter.requires_grad_(False)
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for parameter, requires_grad, gradient in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = gradient

@@ -155,6 +155,8 @@ def last_run(path: str | Path) -> dict:
 
 def best_epoch(run: dict) -> int:
     """Index of the first epoch with the highest validation accuracy: the one whose checkpoint is kept."""
+    if not run.get('val_acc'):
+        raise UserError('The log of this run has no epoch with a validation accuracy; train it again.')
     return max(range(len(run['val_acc'])), key=lambda epoch: (run['val_acc'][epoch], -epoch))
 
 

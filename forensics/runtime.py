@@ -134,17 +134,27 @@ def training_memory(model: nn.Module, sample: torch.Tensor) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def frozen_state(model: nn.Module) -> Iterator[None]:
-    """Leaves buffers (BatchNorm's statistics), random numbers and the training flags as they were."""
-    flags = {module: module.training for module in model.modules()}
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    random_state = torch.get_rng_state()
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Afterwards every module trains or evaluates as before. `model.train(mode)` would give all of them the same one,
+    and a BatchNorm that was fixed in evaluation mode would move again."""
+    modes = [(module, module.training) for module in model.modules()]
     try:
         yield
     finally:
-        torch.set_rng_state(random_state)
-        for module, training in flags.items():
+        for module, training in modes:
             module.training = training
+
+
+@contextlib.contextmanager
+def frozen_state(model: nn.Module) -> Iterator[None]:
+    """Leaves buffers (BatchNorm's statistics), random numbers and the modes as they were."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    random_state = torch.get_rng_state()
+    try:
+        with modes_kept(model):
+            yield
+    finally:
+        torch.set_rng_state(random_state)
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
