@@ -254,7 +254,7 @@ def extract_all(
         return
     staging = os.path.abspath(output / WORK / 'crops')
     tasks = [(source, os.path.abspath(source.path), staging, settings) for source, _ in todo.values()]
-    for found in run_all(extract, tasks, 'faces', jobs=jobs or -1, cluster=cluster):
+    for found in run_all(extract, tasks, 'faces' if settings.detect else 'pictures', jobs=jobs or -1, cluster=cluster):
         journal.add({**found, 'stamp': todo[found['path']][1]})
 
 

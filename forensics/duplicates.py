@@ -18,7 +18,7 @@ THUMBNAIL = 16
 # Pictures flatter than this (in grey levels) have no structure to compare: their hash shrinks towards zero, so that
 # the noise of two black frames is not taken for two different pictures.
 FLAT = 2.0
-MOST_CANDIDATES = 1_000_000
+PIECE = 1000  # pictures looked up at once: bounds the memory where thousands of frames are alike
 
 # Mirroring a picture changes the sign of its odd horizontal frequencies and nothing else.
 MIRROR = np.tile((-1.0) ** np.arange(FREQUENCIES), FREQUENCIES)[1:].astype(np.float32)
@@ -59,16 +59,13 @@ def near_pairs(hashes: np.ndarray, radius: float = NEAR) -> Iterator[tuple[np.nd
     unique = unique.astype(np.float32)
     sample = unique[:: max(1, len(unique) // 20_000)]
     _, _, directions = np.linalg.svd(sample - sample.mean(axis=0), full_matrices=False)
-    directions = directions[:12].T
-    tree = cKDTree(unique @ directions)
+    directions = directions[:10].T
+    tree = cKDTree(unique @ directions, leafsize=64)
     for mirror in (None, MIRROR):
         queries = unique if mirror is None else unique * mirror
         points = queries @ directions
-        counts = np.concatenate([tree.query_ball_point(points[start:start + 50_000], radius, workers=-1,
-                                                       return_length=True)
-                                 for start in range(0, len(points), 50_000)])
-        piece = np.cumsum(counts) // MOST_CANDIDATES
-        for rows in np.split(np.arange(len(points)), np.flatnonzero(np.diff(piece)) + 1):
+        for start in range(0, len(points), PIECE):
+            rows = np.arange(start, min(start + PIECE, len(points)))
             found = tree.query_ball_point(points[rows], radius, workers=-1)
             i = np.repeat(rows, [len(neighbours) for neighbours in found])
             j = np.concatenate([np.asarray(neighbours, dtype=np.intp) for neighbours in found])

@@ -6,7 +6,7 @@ one group in two parts let a detector recognise instead of detect.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def join_groups(names: Sequence[Sequence[str]], pairs: Iterable[tuple[np.ndarray
     i = np.array([item for item, own in enumerate(of_item) for _ in own], dtype=np.intp)
     j = np.array([number for own in of_item for number in own], dtype=np.intp)
     labels = np.arange(nodes)
-    for a, b in itertools.chain([(i, j)], pairs):
+    for a, b in gather(itertools.chain([(i, j)], pairs)):
         links = coo_array((np.ones(len(a), dtype=bool), (labels[a], labels[b])), shape=(nodes, nodes))
         labels = connected_components(links, directed=False)[1][labels]
 
@@ -39,6 +39,19 @@ def join_groups(names: Sequence[Sequence[str]], pairs: Iterable[tuple[np.ndarray
         label = int(labels[number])
         called[label] = min(called.get(label, name), name)
     return [called[int(label)] for label in labels[:count]]
+
+
+def gather(pieces: Iterable[tuple[np.ndarray, np.ndarray]], most: int = 1_000_000) -> Iterator[tuple]:
+    """Few long pieces instead of many short ones: joining costs as much as there are items, however few the pairs."""
+    held, size = [], 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece[0])
+        if size >= most:
+            yield tuple(map(np.concatenate, zip(*held, strict=True)))
+            held, size = [], 0
+    if held:
+        yield tuple(map(np.concatenate, zip(*held, strict=True)))
 
 
 def parse_ratios(text: str) -> tuple[float, float, float]:
