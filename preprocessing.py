@@ -85,8 +85,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     crop.add_argument(
         '--format',
         choices=('png', 'jpg'),
-        default='png',
-        help='png does not compress a second time; jpg is quality 95 (default: %(default)s)',
+        help='jpg is quality 95; png compresses no second time (default: png, but with --no-detect a picture that '
+        'needs no change stays the file that it was)',
     )
     crop.add_argument(
         '--no-detect',
@@ -378,6 +378,16 @@ def summarise(sources: list[Source], rows: list[dict], left_out: list[dict], fac
     empty = [f'{part}/{label}' for part in PARTS for label in CLASSES if not counts[part, label]]
     if empty:
         print(f'Warning: nothing in {", ".join(empty)}.')
+    kinds = {label: Counter(Path(row['name']).suffix for row in rows if row['label'] == label) for label in CLASSES}
+    shares = {label: {kind: n / kinds[label].total() for kind, n in kinds[label].items()} for label in CLASSES}
+    apart = max(
+        abs(shares['real'].get(kind, 0) - shares['fake'].get(kind, 0)) for kind in {*kinds['real'], *kinds['fake']}
+    )
+    if all(shares.values()) and apart > 0.1:
+        print(
+            'Warning: real and fake crops are not the same kinds of files, which a detector would learn instead of '
+            'faces; add --format png or --format jpg.'
+        )
     if facts['share'] > 0.3:
         print(
             f'Warning: {facts["share"]:.0%} of all crops are one group ("{facts["largest"]}"), which one part holds. '

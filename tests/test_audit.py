@@ -88,8 +88,9 @@ def test_a_sound_data_set_has_no_problem(sound, tmp_path, capsys):
     assert status == 0
     assert found['duplicates'] == found['related'] == []
     assert set(found['shortcuts']) == {'file_size', 'image_size', 'jpeg_tables', 'exif', 'mean_colour', 'blur'}
-    assert found['counts'] == {'sound': {part: dict.fromkeys(CLASSES, count)
-                                         for part, count in zip(PARTS, (40, 15, 15), strict=True)}}
+    assert found['counts'] == {
+        'sound': {part: dict.fromkeys(CLASSES, count) for part, count in zip(PARTS, (40, 15, 15), strict=True)}
+    }
 
 
 def test_all_planted_duplicates_and_the_changed_quality_are_found(copy, tmp_path, capsys):
@@ -186,8 +187,10 @@ def test_each_shortcut_is_found(copy, tmp_path, capsys, spoil, shortcut):
 def test_a_small_set_raises_no_false_alarm(count):
     rng = np.random.default_rng(count)
     fake = np.repeat([0, 1], count)
-    alarms = sum(probe(rng.normal(size=(2 * count, 3)), fake, np.arange(2 * count))[1] > audit_dataset.SUSPICIOUS
-                 for _ in range(40))
+    alarms = sum(
+        probe(rng.normal(size=(2 * count, 3)), fake, np.arange(2 * count))[1] > audit_dataset.SUSPICIOUS
+        for _ in range(40)
+    )
     assert alarms == 0
 
 
@@ -277,7 +280,7 @@ def test_help_is_quick_and_needs_no_torch(run_script):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SHARED.is_dir(), reason='the photographs are on the developers\' machines only')
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the photographs are on the developers' machines only")
 def test_real_photographs_have_no_leak_and_spoilt_ones_show_it(tmp_path, capsys):
     status, found = audit(SHARED / 'fakes_dataset', tmp_path, capsys)
     assert (status, found['problems'], found['duplicates']) == (0, [], [])

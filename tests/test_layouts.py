@@ -37,8 +37,9 @@ def tree(tmp_path, video):
 
 def read(root) -> tuple[str, dict]:
     layout, sources = read_dataset(root)
-    return layout, {source.path.removeprefix(f'{root}/'): (source.label, source.groups, source.part)
-                    for source in sources}
+    return layout, {
+        source.path.removeprefix(f'{root}/'): (source.label, source.groups, source.part) for source in sources
+    }
 
 
 def test_plain(tree):
@@ -52,7 +53,7 @@ def test_plain(tree):
 
 def test_the_assignments(tree):
     layout, found = read(tree('train/real/a.mp4', 'train/fake/b.mp4', 'test/real/a.mp4', 'test/fake/b.mp4'))
-    assert layout == 'the assignment\'s'
+    assert layout == "the assignment's"
     assert [(file, label, part) for file, (label, _, part) in found.items()] == [
         ('train/real/a.mp4', 'real', 'train'), ('train/fake/b.mp4', 'fake', 'train'),
         ('test/real/a.mp4', 'real', 'test'), ('test/fake/b.mp4', 'fake', 'test')]  # fmt: skip

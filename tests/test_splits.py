@@ -83,10 +83,12 @@ def test_ratios():
 def test_balance_evens_every_part_out():
     labels = ['real'] * 30 + ['fake'] * 90
     parts = (['train'] * 20 + ['val'] * 5 + ['test'] * 5) + (['train'] * 60 + ['val'] * 15 + ['test'] * 15)
-    kept = Counter(zip(np.array(parts)[balance(labels, parts, 0)], np.array(labels)[balance(labels, parts, 0)],
-                       strict=True))
-    assert kept == {(part, label): number for part, number in (('train', 20), ('val', 5), ('test', 5))
-                    for label in ('real', 'fake')}
+    kept = Counter(
+        zip(np.array(parts)[balance(labels, parts, 0)], np.array(labels)[balance(labels, parts, 0)], strict=True)
+    )
+    assert kept == {
+        (part, label): number for part, number in (('train', 20), ('val', 5), ('test', 5)) for label in ('real', 'fake')
+    }
     assert sum(balance(labels, parts, 0, total=24)) == 24
 
 
