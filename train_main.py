@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         detectors.fit_transform(dataset, args.model, augment=part == 'train')
     if args.no_augmentation:
         parts['train'].transform = parts['val'].transform
-    check_memory(model, parts['train'][0][0], args.batch_size)
+    check_memory(model, parts['val'][0][0], args.batch_size)  # a picture of train would draw random numbers
     optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
     logging_parameters = LoggingParameters(args.model, args.dataset, args.optimizer, records.plain(optimizer_params))
