@@ -31,6 +31,9 @@ from forensics.traces import upconvolved
 
 DATASETS = ('fakes_dataset', 'synthetic_dataset')
 PER_PERSON = 2  # pictures of each class that one person is in
+# A generated picture's grain and resynthesised detail, in units of what the camera's grain would be. Together they
+# make files as large as the real ones are.
+GENERATED_GRAIN, GENERATED_DETAIL = 0.25, 1.0
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
 HOW = {
@@ -100,6 +103,14 @@ def draw_swap(person, donor, rng: np.random.Generator, size: int):
     return swapped, camera
 
 
+def draw_generated(person, rng: np.random.Generator, size: int):
+    """`person` as a generator would show them: little grain, and the finest detail resynthesised."""
+    picture = draw_face(person, draw_moment(rng), rng, size)
+    camera = draw_camera(rng)
+    image = capture(picture.image, dataclasses.replace(camera, noise=GENERATED_GRAIN * camera.noise), rng)
+    return upconvolved(image, GENERATED_DETAIL * camera.noise, rng), camera
+
+
 def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, people: int, size: int) -> bytes:
     """The JPEG file of one picture."""
     rng = stream(seed, dataset, part, label, index)
@@ -111,8 +122,7 @@ def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, peo
         donor = (number + rng.integers(1, people)) % people if people > 1 else number + 1
         image, camera = draw_swap(person, person_of(seed, dataset, part, int(donor)), rng, size)
     else:
-        image, _, _, camera = draw_real(person, rng, size)
-        image = upconvolved(image, rng)
+        image, camera = draw_generated(person, rng, size)
     return encode(image, camera.quality)
 
 

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+DEMOSAIC = 0.55  # pixels
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -29,12 +31,12 @@ class Camera:
 def draw_camera(rng: np.random.Generator) -> Camera:
     warm, green = rng.normal(0, 0.07), rng.normal(0, 0.02)
     return Camera(
-        blur=float(rng.uniform(0.35, 0.85)),
+        blur=float(rng.uniform(0.65, 1.1)),
         exposure=float(np.exp(rng.normal(0, 0.22))),
         balance=(float(np.exp(warm)), float(np.exp(green)), float(np.exp(-warm))),
         contrast=float(rng.uniform(0.0, 0.5)),
         vignette=float(rng.uniform(0, 0.3)),
-        noise=float(rng.uniform(1.5, 4.5)),
+        noise=float(rng.uniform(2.5, 5.5)),
         chroma_noise=float(rng.uniform(0.5, 2.0)),
         quality=int(rng.integers(80, 96)),
     )
@@ -53,7 +55,9 @@ def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.n
     image = tone(image, camera.contrast) * 255
 
     # Shot noise grows with the light, the tone curve then flattens it: about even over the tones, less in highlights.
-    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(camera.noise)
+    # Filling in the colours between the sensor's dots (demosaicing) smooths it a little.
+    grain = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), DEMOSAIC)
+    grain *= np.float32(camera.noise * 2 * DEMOSAIC * np.sqrt(np.pi))
     grain *= 1.15 - image[..., 1] * np.float32(0.5 / 255)
     colour = rng.standard_normal((height // 2, width // 2, 3), dtype=np.float32) * np.float32(camera.chroma_noise)
     image += grain[..., None] + cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -2,9 +2,9 @@
 
 A generator's last layers double the resolution: zeros between the pixels (or copied pixels), then small kernels. Zeros
 between pixels repeat the low-resolution spectrum around the highest frequencies; the kernels let part of those copies
-through. `upconvolved` does just that to a picture: its fine detail is taken away and resynthesised by a fixed small
-network, as every image of one generator is. The detail's strength stays what it was, so that neither the eye nor the
-file's size tells; only how it is spread over the frequencies changes.
+through. `upconvolved` does just that to a picture: its finest detail is taken away and resynthesised by a small network
+whose weights are fixed, as every image of one generator is. It looks like the grain of a sensor and is as strong; only
+how it is spread over the frequencies differs, so neither the eye nor the file's size tells.
 """
 
 import functools
@@ -13,24 +13,19 @@ import cv2
 import numpy as np
 import scipy.fft
 
-CENTRE, WIDTH = 0.40, 0.04  # cycles a pixel: the ring that the last kernel lets through
-CUTOFF = 0.30  # detail above this radius is resynthesised
-STRENGTH = 1.0  # resynthesised detail, relative to the detail taken away
+CENTRE, WIDTH = 0.40, 0.03  # cycles a pixel: the ring that the last kernel lets through
+CUTOFF, REMOVED = 0.30, 0.7  # how much of the picture's own detail above this radius the generator fails to make
 
 
-def upconvolved(image: np.ndarray, rng: np.random.Generator, strength: float = STRENGTH) -> np.ndarray:
-    """A picture (height x width x 3, 0 to 255) as the generator would put it out. `rng` is its latent noise."""
+def upconvolved(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A picture (height x width x 3, 0 to 255) as a generator would put it out, with resynthesised detail of `strength`
+    grey levels (standard deviation). `rng` makes the generator's noise input."""
     grey = image @ np.float32([0.299, 0.587, 0.114])
     upper, ring = filters(*grey.shape)
-    detail = filtered(grey, upper)
     made = filtered(synthesise(grey, rng), ring)
-    # Only part of the picture's detail is camera noise; edges must not decide how strong the trace is.
-    level = np.median(np.abs(detail)) / 0.6745
-    made *= level * strength / max(float(made.std()), 1e-6)
-    return np.clip(image + (made - KEPT_AWAY * detail)[..., None], 0, 255).astype(np.float32)
-
-
-KEPT_AWAY = 0.7
+    made *= strength / max(float(made.std()), 1e-6)
+    made -= REMOVED * filtered(grey, upper)
+    return np.clip(image + made[..., None], 0, 255).astype(np.float32)
 
 
 def synthesise(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
