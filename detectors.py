@@ -5,7 +5,7 @@ Whatever it is, a network's checkpoint or the file of a support vector machine, 
 
 import itertools
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,10 @@ from forensics.errors import UserError
 from models import Preprocessing, build_model, get_spec
 
 BATCH = 32
+
+
+class NamelessCheckpoint(UserError):
+    """A stranger's: only the user knows what model it holds."""
 
 
 def load_detector(path: str | Path, model_name: str | None = None) -> 'NetworkDetector | classical.ClassicalDetector':
@@ -45,8 +49,11 @@ class NetworkDetector:
         """P(fake) of each image."""
         return scoring.fake_probability(self.outputs(images))
 
-    def outputs(self, images: Iterable[Image.Image]) -> np.ndarray:
-        """A row an image: two scores before softmax, or one logit. Any number of images may pass through."""
+    def outputs(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
+        """A row an image: two scores before softmax, or one logit. Any number of images may pass through.
+
+        `tell` takes what makes the scores doubtful, as a sentence.
+        """
         images, rows, scaled, count = iter(images), [], 0, 0
         while batch := [image.convert('RGB') for image in itertools.islice(images, BATCH)]:
             count += len(batch)
@@ -56,10 +63,9 @@ class NetworkDetector:
                 batch = [image if image.size == size else image.resize(size) for image in batch]
             rows.append(self._forward(batch))
         if scaled:
-            warnings.warn(
+            tell(
                 f'{scaled} of {count} images had to be scaled to the {self.only_size}x{self.only_size} pixels that '
-                f'{self.name} takes; scaling blurs the traces that it looks for.',
-                stacklevel=2,
+                f'{self.name} takes; scaling blurs the traces that it looks for.'
             )
         return np.concatenate(rows) if rows else np.zeros((0, 2))
 
@@ -85,7 +91,7 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
     run = checkpoint['run'] if isinstance(checkpoint.get('run'), dict) else {}
     model_name = model_name or run.get('model')
     if model_name is None:
-        raise UserError(f'{checkpoint_path} does not say which model it holds: give its name with -m.')
+        raise NamelessCheckpoint(f'{checkpoint_path} does not say which model it holds: give its name with -m.')
     options = run.get('model_options', {}) if run.get('model') == model_name else {}
     model = build_model(model_name, backbone_weights='none', **options)
     try:

@@ -189,11 +189,11 @@ class ClassicalDetector:
         """P(fake) of each image."""
         return 1 / (1 + np.exp(-self.logits(images)))
 
-    def outputs(self, images: Iterable[Image.Image]) -> np.ndarray:
-        """A row an image with the logit alone, as a network with one output gives it."""
-        return self.logits(images)[:, None]
+    def outputs(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
+        """A row an image with the logit alone, as a network with one output gives it. `tell` takes the doubts."""
+        return self.logits(images, tell)[:, None]
 
-    def logits(self, images: Iterable[Image.Image]) -> np.ndarray:
+    def logits(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
         """The logit of P(fake): what a network with one output would give. Any number of images may pass through."""
         images = iter(images)
         sizes, blocks = [], []
@@ -204,7 +204,7 @@ class ClassicalDetector:
             return np.zeros(0)
         vectors = np.concatenate(blocks)
         for message in doubts(sizes, vectors, self.extractors, self.run['trained_on']):
-            warnings.warn(message, stacklevel=3)
+            tell(message)
         return self.calibrated(self.classifier.decision(vectors))
 
     def calibrated(self, decisions: np.ndarray) -> np.ndarray:

@@ -1,0 +1,121 @@
+"""One way to load whatever scores images, and the same numbers whichever way the images come."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw
+from PIL import Image
+from test_train_svm import spectral_detector
+
+import detectors
+import numerical_analysis
+from forensics import records, scoring
+from forensics.datasets import class_files
+from forensics.errors import UserError
+from forensics.media import open_image
+from models import build_model
+from utils import load_dataset
+
+
+def save_network(path, name: str, run: dict | None = None) -> str:
+    torch.manual_seed(0)
+    network = build_model(name, 'none')
+    records.save_checkpoint(path, {'model': network.state_dict(), **({} if run is None else {'run': run})})
+    return str(path)
+
+
+@pytest.fixture
+def svm(workdir, tiny_root) -> str:
+    path = workdir / 'checkpoints' / 'fakes_dataset_spectrum-logistic_svm.npz'
+    spectral_detector(tiny_root / 'fakes_dataset').save(path)
+    return str(path)
+
+
+def pictures(tiny_root) -> list[Image.Image]:
+    folder = tiny_root / 'fakes_dataset' / 'test'
+    return [open_image(folder / file) for file in class_files(folder)]
+
+
+@pytest.mark.parametrize('name', ['SimpleNet', 'MyNet', 'BonusNet', 'CustomCNN', 'timm:resnet10t'])
+def test_pictures_and_data_sets_give_the_same_scores(name, workdir, tiny_root):
+    detector = detectors.load_detector(save_network('net.pt', name, {'model': name}))
+    dataset = detectors.fit_transform(load_dataset('fakes_dataset', 'test'), name)
+    outputs, labels = detectors.score_dataset(dataset, detector.model)
+    found = detector.outputs(pictures(tiny_root))
+    assert found.shape == outputs.shape and labels.tolist() == [0] * 6 + [1] * 6
+    np.testing.assert_allclose(found, outputs, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['MyNet', 'CustomCNN'])
+def test_score_is_the_probability_of_fake(name, workdir, tiny_root):
+    detector = detectors.load_detector(save_network('net.pt', name, {'model': name}))
+    images = pictures(tiny_root)
+    outputs = torch.from_numpy(detector.outputs(images))
+    expected = outputs.sigmoid()[:, 0] if name == 'CustomCNN' else outputs.softmax(dim=1)[:, 1]
+    np.testing.assert_allclose(detector.score(images), expected, atol=1e-6)
+
+
+def test_any_number_and_kind_of_picture(workdir, tiny_root, monkeypatch):
+    monkeypatch.setattr(detectors, 'BATCH', 5)
+    detector = detectors.load_detector(save_network('net.pt', 'MyNet', {'model': 'MyNet'}))
+    images = pictures(tiny_root)
+    whole = detector.score(images)
+    np.testing.assert_allclose(detector.score(image for image in images), whole, atol=1e-6)
+    np.testing.assert_allclose(detector.score([images[3]]), whole[3:4], atol=1e-6)
+    assert detector.score([]).shape == (0,)
+    grey = images[0].convert('L')
+    np.testing.assert_allclose(detector.score([grey]), detector.score([grey.convert('RGB')]), atol=1e-6)
+
+
+def test_a_scaled_picture_is_told(workdir, tiny_root):
+    detector = detectors.load_detector(save_network('net.pt', 'MyNet', {'model': 'MyNet'}))
+    image = pictures(tiny_root)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        detector.score([image])
+    with pytest.warns(UserWarning, match='1 of 2 images had to be scaled to the 256x256'):
+        assert np.isfinite(detector.score([image, image.resize((300, 200))])).all()
+
+
+def test_the_file_says_what_it_holds(workdir, svm, tiny_root):
+    network = detectors.load_detector(save_network('a.pt', 'MyNet', {'model': 'MyNet', 'dataset': 'fakes_dataset'}))
+    assert (network.name, network.run['dataset']) == ('MyNet', 'fakes_dataset')
+    classical = detectors.load_detector(svm, 'SimpleNet')
+    assert classical.name == 'spectrum-logistic'
+    images = pictures(tiny_root)
+    logits = classical.outputs(images)
+    assert logits.shape == (12, 1)
+    np.testing.assert_allclose(classical.score(images), scoring.fake_probability(logits))
+
+
+def test_strangers_checkpoint_needs_a_name(workdir):
+    path = save_network('stranger.pt', 'MyNet')
+    with pytest.raises(UserError, match='stranger.pt does not say which model it holds.*-m'):
+        detectors.load_detector(path)
+    assert detectors.load_detector(path, 'MyNet').run == {}
+    with pytest.raises(UserError, match='does not fit SimpleNet'):
+        detectors.load_detector(path, 'SimpleNet')
+
+
+@pytest.mark.parametrize('name', ['none.pt', 'none.npz'])
+def test_missing_file_is_named(name, workdir):
+    with pytest.raises(UserError, match=name):
+        detectors.load_detector(name)
+
+
+def test_analysis_takes_a_support_vector_machine(svm, workdir, call_main):
+    status, printed, _ = call_main(numerical_analysis, '-m', 'SimpleNet', '-cp', svm, '-d', 'fakes_dataset')
+    assert status == 0 and 'spectrum-logistic on fakes_dataset, test: 6 real and 6 fake' in printed
+    assert (workdir / 'figures' / 'fakes_dataset_spectrum-logistic_roc_curve.png').exists()
+    record = records.read_scores('out/scores/fakes_dataset_spectrum-logistic_svm__fakes_dataset__test.json')
+    detector = detectors.load_detector(svm)
+    images = [open_image(load_dataset('fakes_dataset', 'test').image_path(index)) for index in range(12)]
+    np.testing.assert_allclose(scoring.fake_probability(record['scores']), detector.score(images), rtol=1e-6)
+
+
+def test_a_picture_of_any_shape_has_a_spectrum(svm, tmp_path):
+    draw(tmp_path / 'small.jpg', np.random.default_rng(0), fake=False, size=128)
+    with pytest.warns(UserWarning, match='1 of 1 images have not the 256x256 pixels'):
+        detectors.load_detector(svm).score([open_image(tmp_path / 'small.jpg')])
