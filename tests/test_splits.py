@@ -60,6 +60,16 @@ def test_single_pictures_are_divided_to_the_picture():
     }  # fmt: skip
 
 
+def test_big_groups_do_not_upset_the_proportions():
+    groups = ['crowd'] * 300 + [f'ten {number // 10}' for number in range(200)] + [f'one {i}' for i in range(200)]
+    labels = ['real', 'fake'] * 350
+    parts = assign_parts(labels, groups, (0.7, 0.15, 0.15), seed=0)
+    assert crossing_groups(groups, parts) == {}
+    assert Counter(parts) == {
+        'train': pytest.approx(490, abs=3), 'val': pytest.approx(105, abs=3), 'test': pytest.approx(105, abs=3)
+    }  # fmt: skip
+
+
 def test_the_seed_decides_and_the_order_of_the_items_does_not():
     labels, groups = ['real', 'fake'] * 50, [str(number // 2) for number in range(100)]
     first = assign_parts(labels, groups, (0.5, 0.25, 0.25), seed=3)
