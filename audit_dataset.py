@@ -293,7 +293,7 @@ def figure_pairs(findings: dict, pictures: Pictures) -> list[tuple[str, str, str
     known = {frozenset(pair[:2]) for pair in shown}
     for i, j, distance in nearest_across(pictures.hashes, np.array(kinds)):
         if len(shown) < SHOWN and frozenset((pictures.paths[i], pictures.paths[j])) not in known:
-            shown.append((pictures.paths[i], pictures.paths[j], f'different: {distance:.3f}'))
+            shown.append((pictures.paths[i], pictures.paths[j], f'not flagged: {distance:.3f}'))
     return shown
 
 
@@ -355,7 +355,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(records.plain({**findings, 'figure': figure}), indent=2, allow_nan=False))
     else:
         print(page(findings, args.path))
-        print(f'Figure: {figure}')
+        print(f'Figure: {figure} (the nearest pairs; those not flagged are worth a look too)')
     return 1 if findings['problems'] else 0
 
 
