@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 
 import detectors
@@ -229,19 +230,26 @@ def open_storage(url: str | None) -> optuna.storages.RDBStorage:
     if url is None:
         Path(OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
         url = f'sqlite:///{OUTPUT_DIR}/searches.db'
-    with quiet():
-        repeat = optuna.storages.RetryHeartbeatStaleTrialCallback()
-        try:
+
+    def connect() -> optuna.storages.RDBStorage:
+        with quiet():
             return optuna.storages.RDBStorage(
                 url,
                 # Several processes may write at the same moment: wait for each other.
                 engine_kwargs={'connect_args': {'timeout': 60}} if url.startswith('sqlite') else None,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=repeat,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
             )
-        except Exception as error:  # each database's driver has its own kinds
-            raise UserError(f'--storage {url} cannot be opened ({str(error).splitlines()[0]}).') from error
+
+    try:
+        try:
+            return connect()
+        except sqlalchemy.exc.DBAPIError:  # such as two searches that make the tables of a new database at once
+            time.sleep(2)
+            return connect()
+    except Exception as error:  # each database's driver has its own kinds
+        raise UserError(f'--storage {url} cannot be opened ({str(error).splitlines()[0]}).') from error
 
 
 def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, setup: dict) -> optuna.Study:

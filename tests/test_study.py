@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy.exc
 import torch
 from conftest import make_dataset
 from torch import nn
@@ -270,6 +271,10 @@ def test_second_start_and_ctrl_c_change_no_trial(call_main, own, monkeypatch, tm
     assert status == 0 and output.index('1 of 3') < output.index('3 of 3')
     assert settings(found()) == settings(expected)
     assert [row['accuracy'] for row in found()] == [row['accuracy'] for row in expected]
+    assert len(set(settings(expected))) == 3
+    trials = optuna.load_study(study_name='own_CustomCNN', storage='sqlite:///out/searches.db').trials
+    assert [trial.state.name for trial in trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
+    assert trials[2].system_attrs['retry_history'] == [1]
     assert '3 of 2 trials are finished' in call_main(study, *line, '--trials', 2)[1]
     assert len(found()) == 3
 
@@ -290,6 +295,21 @@ def test_killed_trial_is_repeated(call_main, own, monkeypatch):
     assert float(row['rate']) == suggested['lr'] and int(row['dense']) == suggested['dense']
     trials = optuna.load_study(study_name='own_CustomCNN', storage=storage).trials
     assert [trial.state.name for trial in trials] == ['FAIL', 'COMPLETE']
+
+
+def test_two_searches_that_make_a_new_database_at_once(workdir, monkeypatch):
+    """Defect: the slower one fails, because a table exists already."""
+    create, calls = optuna.storages.RDBStorage, []
+
+    def lose_the_race(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            create(*args, **kwargs)
+            raise sqlalchemy.exc.OperationalError('CREATE TABLE studies', {}, Exception('table studies already exists'))
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(optuna.storages, 'RDBStorage', lose_the_race)
+    assert study.open_storage(None).get_all_studies() == [] and len(calls) == 2
 
 
 def test_networks_stand_in_one_table_and_each_is_searched_for_what_it_has(call_main, own):
