@@ -13,6 +13,7 @@ from forensics.errors import UserError
 # Larger pictures are shrunk before the search: the time grows with the area, and the network was trained on faces
 # of up to some hundred pixels, so it misses those that fill a photograph of 4000.
 SEARCH_SIDE = 960
+SMALL_SIDE = 320  # where nothing was found, a face that fills the picture may be: it is found in a smaller copy
 BLUR_SIDE = 128
 
 
@@ -49,7 +50,12 @@ def load_detector():
 
 def find_faces(image: Image.Image, threshold: float = 0.5) -> list[Face]:
     """All faces, the biggest first."""
-    scale = min(1.0, SEARCH_SIDE / max(image.size))
+    found = search(image, SEARCH_SIDE, threshold)
+    return found or (search(image, SMALL_SIDE, threshold) if max(image.size) > SMALL_SIDE else [])
+
+
+def search(image: Image.Image, longest: int, threshold: float) -> list[Face]:
+    scale = min(1.0, longest / max(image.size))
     searched = image
     if scale < 1:
         searched = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BOX)
