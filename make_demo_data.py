@@ -20,7 +20,7 @@ import numpy as np
 
 import options
 from forensics import records
-from forensics.camera import capture, draw_camera, encode
+from forensics.camera import capture, draw_camera, encode, sensor_grain
 from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
 from forensics.drawn_faces import draw_face
 from forensics.errors import UserError
@@ -99,7 +99,9 @@ def draw_swap(person, donor, rng: np.random.Generator, size: int):
     other = dataclasses.replace(other, zoom=moment.zoom, shift=(0.0, 0.0), **like)
     donor = dataclasses.replace(donor, glasses=person.glasses)
     donor_image, donor_picture, _, _ = draw_real(donor, rng, max(size * 3 // 4, 64), other)
-    swapped, _ = swap_face(image, picture.landmarks, donor_image, donor_picture.landmarks, draw_quality(rng))
+    quality = draw_quality(rng)
+    swapped, mask = swap_face(image, picture.landmarks, donor_image, donor_picture.landmarks, quality)
+    swapped += (mask * sensor_grain(mask.shape, quality.grain * camera.noise, rng))[..., None]
     return swapped, camera
 
 

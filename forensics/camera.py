@@ -55,13 +55,17 @@ def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.n
     image = tone(image, camera.contrast) * 255
 
     # Shot noise grows with the light, the tone curve then flattens it: about even over the tones, less in highlights.
-    # Filling in the colours between the sensor's dots (demosaicing) smooths it a little.
-    grain = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), DEMOSAIC)
-    grain *= np.float32(camera.noise * 2 * DEMOSAIC * np.sqrt(np.pi))
+    grain = sensor_grain((height, width), camera.noise, rng)
     grain *= 1.15 - image[..., 1] * np.float32(0.5 / 255)
     colour = rng.standard_normal((height // 2, width // 2, 3), dtype=np.float32) * np.float32(camera.chroma_noise)
     image += grain[..., None] + cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.clip(image, 0, 255)
+
+
+def sensor_grain(shape: tuple[int, int], noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Grain of `noise` grey levels; filling in the colours between the sensor's dots (demosaicing) smooths it a bit."""
+    grain = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), DEMOSAIC)
+    return grain * np.float32(noise * 2 * DEMOSAIC * np.sqrt(np.pi))
 
 
 def tone(linear: np.ndarray, contrast: float = 0.0) -> np.ndarray:

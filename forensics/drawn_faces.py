@@ -71,7 +71,7 @@ def _paint(image: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
 
 def _fixed_point(paths: np.ndarray) -> list[np.ndarray]:
     """Curves for cv2.polylines(..., shift=4)."""
-    return list(np.round(paths * 16).astype(np.int32))
+    return list(np.round(paths * 16).astype(np.int32, order='C'))
 
 
 def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
@@ -338,7 +338,7 @@ class _Drawing:
         self.hair_front()
         if self.person.glasses:
             self.spectacles()
-        return Picture(np.clip(self.image, 0, 4), self.landmarks(), mask)
+        return Picture(np.clip(self.image, 0, 4), self.points, mask)
 
     def background(self) -> None:
         rng, n, kind = self.rng, self.size, self.moment.background
@@ -373,58 +373,50 @@ class _Drawing:
             self.image *= (1 + 0.08 * _noise(rng, n, 5) + 0.04 * _noise(rng, n, 60))[..., None]
         else:
             grain = _noise(rng, n, n / rng.uniform(1.5, 5))
-            self.image += base * (1 + 0.12 * _noise(rng, n, 4) + rng.uniform(0.02, 0.12) * grain)[..., None]
+            self.image += base * (1 + 0.12 * _noise(rng, n, 4) + rng.uniform(0.01, 0.06) * grain)[..., None]
         self.image = np.maximum(self.image, 0.003)
 
     def body(self) -> None:
-        """Neck, shoulders, clothes."""
+        """Neck, shoulders, clothes: the rows below the ears."""
         p, m, rng = self.person, self.moment, self.rng
         neck, chin = p.head['neck'], p.head['chin']
-        x0 = 0.35 * math.sin(-m.yaw) * 0.4
-        dx = self.x - np.float32(x0)
-        flare = neck + 0.5 * np.clip((-self.y - chin - 0.25) / 0.8, 0, 1) ** 2
-        field_ = 1 - (dx / flare) ** 2
-        z = np.sqrt(np.maximum(field_, 0.002)) * flare * 0.9
-        z -= 0.02 * np.exp(-(((np.abs(dx) - 0.16 - 0.25 * np.clip(-self.y - chin, 0, 1)) / 0.06) ** 2))
+        rows = np.flatnonzero(self.y.min(axis=1) < -0.25)
+        if not len(rows):
+            return
+        rows = np.s_[rows[0] :]
+        image, y = self.image[rows], self.y[rows]
+        dx = self.x[rows] + 0.14 * math.sin(m.yaw)
+        across = np.abs(dx)
         below = _blur(self.head_mask, self.scale * 0.1)
         shift = np.float32([[1, 0, 0.1 * self.light[0] * self.scale], [0, 1, -0.22 * self.scale]])
-        below = cv2.warpAffine(below, shift, (self.size, self.size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        shade = (1 - 0.75 * below * np.clip(0.35 + self.light[1], 0.2, 1))[..., None]
-        normals = self.normals(z)
-        skin = np.array(p.skin, np.float32) * np.float32(0.93)
-        texture = 1 + 0.05 * _noise(rng, self.size, 30)[..., None]
-        _paint(self.image, skin * texture * self.lit(normals) * shade, _inside(field_) * (self.y < -0.3))
+        below = cv2.warpAffine(below, shift, (self.size, self.size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[
+            rows
+        ]
 
-        slope = chin + 0.27 + 0.16 * (1 - p.masculine)
-        wide = 1.75 + 0.35 * p.masculine
-        shoulder = -slope - 0.22 * np.abs(dx) ** 1.5 - 0.9 * _step(np.abs(dx), wide, wide + 0.6)
-        collar = m.neckline
-        cut = np.zeros_like(dx)
-        if collar > 0:
-            cut = (
-                1.3
-                * collar
-                * np.clip(1 - np.abs(dx) / (neck + 0.12 + collar * 0.4), 0, 1) ** (0.6 if collar < 0.35 else 1)
-            )
-        field_ = shoulder + 0.3 * np.exp(-(((np.abs(dx) - neck) / 0.3) ** 2)) - cut - self.y
-        folds = sum(_noise(rng, self.size, c) * a for c, a in ((6, 0.05), (12, 0.03), (24, 0.012)))
-        z = (
-            1.1 * np.sqrt(np.maximum(1 - (dx / 2.6) ** 2, 0.05))
-            - 0.25 * np.exp(-(np.maximum(field_, 0) / 0.12))
-            + folds
-        )
-        cloth = _hsv(*m.cloth)[None, None]
-        kind = rng.random()
-        pattern = np.ones_like(dx)
-        if kind < 0.2:
-            pattern = 1 - 0.5 * _step(np.sin((self.y + folds) * rng.uniform(12, 40)), -0.2, 0.2)
-        elif kind < 0.32:
-            k = rng.uniform(12, 30)
-            pattern = 1 - 0.25 * (_step(np.sin(dx * k), 0, 0.3) + _step(np.sin((self.y + folds) * k), 0, 0.3))
-        pattern = pattern * (1 + 0.06 * _noise(rng, self.size, self.size / 2.2))
-        alpha = _inside(field_)
-        shade = 1 - 0.5 * below[..., None]
-        _paint(self.image, cloth * pattern[..., None] * self.lit(self.normals(z), (0.1, 0.1, 0.1)) * shade, alpha)
+        flare = neck + 0.5 * np.clip((-y - chin - 0.25) / 0.8, 0, 1) ** 2
+        round_ = 1 - (dx / flare) ** 2
+        z = np.sqrt(np.maximum(round_, 0.002)) * flare * 0.9
+        z -= 0.02 * np.exp(-(((across - 0.16 - 0.25 * np.clip(-y - chin, 0, 1)) / 0.06) ** 2))
+        shade = (1 - 0.75 * below * np.clip(0.35 + self.light[1], 0.2, 1))[..., None]
+        skin = 0.93 * np.float32(p.skin) * (1 + 0.05 * _noise(rng, self.size, 30)[rows])[..., None]
+        _paint(image, skin * self.lit(self.normals(z)) * shade, _inside(round_) * (y < -0.3))
+
+        slope, wide = chin + 0.27 + 0.16 * (1 - p.masculine), 1.75 + 0.35 * p.masculine
+        edge = -slope - 0.22 * across * np.sqrt(across) - 0.9 * _step(across, wide, wide + 0.6)
+        edge += 0.3 * np.exp(-(((across - neck) / 0.3) ** 2)) - y
+        if m.neckline > 0:
+            cut = np.clip(1 - across / (neck + 0.12 + 0.4 * m.neckline), 0, 1)
+            edge -= 1.3 * m.neckline * cut ** (0.6 if m.neckline < 0.35 else 1)
+        folds = sum(_noise(rng, self.size, cells)[rows] * a for cells, a in ((6, 0.05), (12, 0.03), (24, 0.012)))
+        z = 1.1 * np.sqrt(np.maximum(1 - (dx / 2.6) ** 2, 0.05)) - 0.25 * np.exp(np.maximum(edge, 0) / -0.12) + folds
+        pattern = 1 + 0.06 * _noise(rng, self.size, self.size / 2.2)[rows]
+        kind, stripes = rng.random(), rng.uniform(12, 40)
+        if kind < 0.32:
+            pattern *= 1 - 0.4 * _step(np.sin((y + folds) * stripes), -0.2, 0.3)
+        if kind < 0.12:
+            pattern *= 1 - 0.4 * _step(np.sin(dx * stripes), -0.2, 0.3)
+        cloth = _hsv(*m.cloth) * (pattern * (1 - 0.5 * below))[..., None]
+        _paint(image, cloth * self.lit(self.normals(z), (0.1, 0.1, 0.1)), _inside(edge))
 
     def ears(self) -> None:
         p, head = self.person, self.person.head
@@ -493,6 +485,7 @@ class _Drawing:
         colour = albedo * light + ((specular * oily * shadow + rim)[..., None] * self.key_colour)
         _paint(self.image, colour, self.head_mask)
         self.light_map = light
+        self.points = self.landmarks()
         self.mouth()
         for side in (-1, 1):
             self.eye(side)
@@ -539,9 +532,9 @@ class _Drawing:
             out[..., i] = p.skin[i] * np.exp(-a * mel - b * red)
         return out
 
-    def region(self, u: float, v: float, wide: float, high: float) -> tuple[slice, slice] | None:
+    def region(self, point: np.ndarray, wide: float, high: float) -> tuple[slice, slice] | None:
         """The pixels around a point of the face, or None where they lie outside the picture."""
-        x, y = self.on_face(u, v)[0]
+        x, y = point
         r, h = wide * self.scale, high * self.scale
         x0, x1 = int(max(x - r, 0)), int(min(x + r, self.size))
         y0, y1 = int(max(y - h, 0)), int(min(y + h, self.size))
@@ -562,7 +555,7 @@ class _Drawing:
     def mouth(self) -> None:
         p, mouth = self.person, self.person.mouth
         mw, my = mouth['width'], -mouth['y']
-        roi = self.region(0, my, mw * 1.2, mw * 1.3)
+        roi = self.region(self.points['mouth'], mw * 1.2, mw * 1.3)
         if roi is None:
             return
         layer = self.fine(roi)
@@ -622,7 +615,7 @@ class _Drawing:
     def eye(self, side: int) -> None:
         p, m, e = self.person, self.moment, self.person.eyes
         w = e['width']
-        roi = self.region(side * e['x'], 0, w * 1.4, w * 1.2)
+        roi = self.region(self.points['left_eye' if side < 0 else 'right_eye'], w * 1.4, w * 1.2)
         if roi is None:
             return
         layer = self.fine(roi)
@@ -683,10 +676,10 @@ class _Drawing:
         t = np.linspace(-0.75, 1.0, 16)
         edge_y = opening * (1 - np.abs(t) ** 2.1) * (1 + 0.12 * t) * (1.02 - 0.12 * t)
         tip_x, tip_y = t + 0.1 + 0.16 * t, edge_y + 0.13 + 0.17 * e['lashes'] * (0.6 + 0.4 * t)
-        points = []
-        for px, py in ((t, edge_y), (0.5 * (t + tip_x) + 0.03, 0.5 * (edge_y + tip_y) - 0.05), (tip_x, tip_y)):
-            points.append(self.on_face(side * (e['x'] + w * (c * px - s * py)), w * (s * px + c * py)))
-        self.strands(np.stack(points, 1), lash * 0.6, 0.3 + 0.3 * e['lashes'])
+        x = np.stack([t, 0.5 * (t + tip_x) + 0.03, tip_x])
+        y = np.stack([edge_y, 0.5 * (edge_y + tip_y) - 0.05, tip_y])
+        paths = self.on_face(side * (e['x'] + w * (c * x - s * y)), w * (s * x + c * y)).swapaxes(0, 1)
+        self.strands(paths, lash * 0.6, 0.3 + 0.3 * e['lashes'])
 
     # hair
 
@@ -707,27 +700,21 @@ class _Drawing:
         hair = np.array(p.hair['colour'], np.float32)
         dark = np.minimum(hair * 0.75, 0.14) + 0.004
         count = int(150 * b['dense'] + 60)
-        for side in (-1, 1):
-            t = rng.random(count) ** 0.85
-            across = rng.normal(0, 0.42, count)
-            x = b['inner'] + t * b['length'] * 1.5
-            mid = (
-                b['y']
-                + self.moment.brow_raise
-                + b['slope'] * t
-                + b['arch'] * np.sin(np.pi * np.clip(t, 0, 1) ** 0.8)
-                - 0.09 * np.clip(t - 0.6, 0, 1)
-            )
-            thick = b['thick'] * (1.25 - 0.9 * t) * (0.55 + 0.45 * np.clip(t / 0.12, 0, 1))
-            y = mid + across * thick
-            lean = (1 - t) ** 2 * 1.1 + 0.2 - 0.55 * t - across * 0.25
-            length = 0.055 + 0.03 * rng.random(count)
-            tip_x, tip_y = x + length * np.cos(lean), y + length * np.sin(lean)
-            paths = np.stack([self.on_face(side * x, y), self.on_face(side * (x + tip_x) / 2, (y + tip_y) / 2 + 0.006),
-                              self.on_face(side * tip_x, tip_y)], 1)  # fmt: skip
-            half = count // 2
-            self.strands(paths[:half], dark, 0.5 * b['dense'] + 0.12)
-            self.strands(paths[half:], dark * 0.6, 0.45 * b['dense'] + 0.1)
+        side = np.where(np.arange(2 * count) % 2, 1, -1)
+        t = rng.random(2 * count) ** 0.85
+        across = rng.normal(0, 0.42, 2 * count)
+        x = b['inner'] + t * b['length'] * 1.5
+        middle = b['y'] + self.moment.brow_raise + b['slope'] * t - 0.09 * np.clip(t - 0.6, 0, 1)
+        middle += b['arch'] * np.sin(np.pi * t**0.8)
+        y = middle + across * b['thick'] * (1.25 - 0.9 * t) * (0.55 + 0.45 * np.clip(t / 0.12, 0, 1))
+        lean = (1 - t) ** 2 * 1.1 + 0.2 - 0.55 * t - across * 0.25
+        length = 0.055 + 0.03 * rng.random(2 * count)
+        tip_x, tip_y = x + length * np.cos(lean), y + length * np.sin(lean)
+        paths = self.on_face(
+            side * np.stack([x, (x + tip_x) / 2, tip_x]), np.stack([y, (y + tip_y) / 2 + 0.006, tip_y])
+        ).swapaxes(0, 1)
+        self.strands(paths[:count], dark, 0.5 * b['dense'] + 0.12)
+        self.strands(paths[count:], dark * 0.6, 0.45 * b['dense'] + 0.1)
         self.beard()
 
     def beard_zone(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -763,8 +750,11 @@ class _Drawing:
         length = (0.012 if stubble else beard['length']) * rng.uniform(0.5, 1.3, len(u))
         lean = rng.normal(0, 0.35, len(u)) + 0.7 * u
         end_u, end_v = u + length * np.sin(lean), v - length * np.cos(lean)
-        paths = np.stack([self.on_face(u, v), self.on_face(0.5 * (u + end_u) + 0.01 * np.sign(u), 0.5 * (v + end_v)),
-                          self.project(end_u, end_v, self.surface(u, v) + 0.3 * length)], 1)  # fmt: skip
+        uu = np.stack([u, 0.5 * (u + end_u) + 0.01 * np.sign(u), end_u])
+        vv = np.stack([v, 0.5 * (v + end_v), end_v])
+        w = self.surface(np.stack([u, uu[1], u]), np.stack([v, vv[1], v]))
+        w[2] += 0.3 * length  # the tips stand off
+        paths = self.project(uu, vv, w).swapaxes(0, 1)
         tones = (0.5, 0.9, 1.5)
         for k, tone in enumerate(tones):
             self.strands(
@@ -805,6 +795,7 @@ class _Drawing:
         hair, style = self.person.hair, self.person.hair['style']
         if style == 'bald':
             return
+        self.hair_light = self.hair_shading()
         volume, reach = self.hair_extent()
         _, v, disc = self.solid(volume)
         wide = self.person.head['width'] + volume
@@ -826,7 +817,7 @@ class _Drawing:
             disc = disc + 0.05 * _noise(self.rng, self.size, self.size / 9)
         alpha = _inside(cv2.GaussianBlur(disc, (0, 0), 0.7))
         shade = 0.62 + 0.12 * streaks + 0.06 * _noise(self.rng, self.size, 30)
-        light, _ = self.hair_shading()
+        light, _ = self.hair_light
         _paint(self.image, np.array(hair['colour'], np.float32) * shade[..., None] * light, alpha)
         if style == 'tied' and self.person.looks % 2:
             centre, radius = (0.3 * math.sin(-self.moment.yaw), self.person.head['top'] + 0.1), 0.3
@@ -841,18 +832,18 @@ class _Drawing:
             return
         line = self.hairline(self.u) + 0.025 * _noise(rng, n, 50) + 0.02 * _noise(rng, n, 110)
         soft = 0.16 if style == 'buzz' else 0.07
-        base = _step(self.v - line, -soft, soft) * self.head_mask
+        base = _step(self.v - line, -soft, soft) * cv2.dilate(self.head_mask, np.ones((3, 3), np.uint8))
         volume, reach = self.hair_extent()
         layer = np.zeros((n, n, 2), np.uint8)
         layer[..., 0] = 105
-        layer[..., 1] = (base * 255 * (0.6 if style == 'buzz' else 0.97)).astype(np.uint8)
+        layer[..., 1] = (base * 255 * (0.6 if style == 'buzz' else 1)).astype(np.uint8)
         for shade, paths in self.hair_paths(volume, reach):
             cv2.polylines(layer, _fixed_point(paths), False, (shade, 255), 1, cv2.LINE_AA, 4)
         layer = cv2.GaussianBlur(layer, (0, 0), 0.55)  # a hair is thinner than a pixel
         tone, alpha = (layer[..., i].astype(np.float32) * (1 / 255) for i in (0, 1))
         if style == 'buzz':
             alpha = np.minimum(alpha, base * (0.85 + 0.1 * rng.standard_normal((n, n), dtype=np.float32)))
-        light, band = self.hair_shading()
+        light, band = self.hair_light
         colour = np.array(hair['colour'], np.float32)
         strength = 2.1 * tone * (0.8 + 0.1 * _noise(rng, n, 12))
         if hair['grey'] > 0.1:
@@ -1030,11 +1021,11 @@ class _Drawing:
             'mouth_left': (-mw, corner), 'mouth_right': (mw, corner), 'mouth': (0, -mouth['y']),
             'chin': (0, -chin * 0.93),
         }  # fmt: skip
-        u, v = np.array(list(at.values())).T
-        points = dict(zip(at, self.on_face(u, v), strict=True))
         ring_v = np.array([brow, brow - 0.02, 0.1, -0.3, -0.65, -0.86 * chin, -0.95 * chin])
         width, _ = self.width_depth(ring_v)
         ring_u = np.array([0.0, 0.5, 0.78, 0.84, 0.82, 0.55, 0.0]) * np.minimum(width * 0.98, 1)
-        ring_u, ring_v = np.concatenate([ring_u, -ring_u[-2:0:-1]]), np.concatenate([ring_v, ring_v[-2:0:-1]])
-        points['outline'] = self.on_face(ring_u, ring_v)
-        return points
+        u, v = np.array(list(at.values())).T
+        found = self.on_face(
+            np.concatenate([u, ring_u, -ring_u[-2:0:-1]]), np.concatenate([v, ring_v, ring_v[-2:0:-1]])
+        )
+        return {**dict(zip(at, found[: len(at)], strict=True)), 'outline': found[len(at) :]}

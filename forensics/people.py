@@ -79,7 +79,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
     dark = rng.random() < 0.25 + 0.9 * melanin
     hair_colour = _HAIR_COLOURS[rng.integers(0, 3)] if dark else _HAIR_COLOURS[rng.integers(1, 7)]
-    hair_colour = hair_colour * np.exp(rng.normal(0, 0.15, 3) * [1, 0.6, 0.6])
+    hair_colour = hair_colour * np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.04, 3))
     grey = float(np.clip(old * 1.5 * u(0, 1) ** 0.7, 0, 1)) if u() < 0.75 else 0.0
     hair_colour = hair_colour * (1 - grey) + np.array([0.42, 0.41, 0.40]) * u(0.6, 1.1) * grey
     style = rng.choice(

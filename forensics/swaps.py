@@ -13,7 +13,8 @@ ALIGN_BY = (
 
 @dataclass(frozen=True)
 class SwapQuality:
-    """How good the swapper is: `resolution` of its network in pixels, and its blending."""
+    """How good the swapper is: `resolution` of its network in pixels, its blending, and the share of the camera's grain
+    that it puts back onto the smooth face."""
 
     resolution: int
     softness: float
@@ -21,6 +22,7 @@ class SwapQuality:
     feather: float
     inset: float
     even_light: bool
+    grain: float
 
 
 def draw_quality(rng: np.random.Generator) -> SwapQuality:
@@ -31,6 +33,7 @@ def draw_quality(rng: np.random.Generator) -> SwapQuality:
         feather=float(rng.uniform(0.03, 0.09)),
         inset=float(rng.uniform(0.92, 1.04)),
         even_light=bool(rng.random() < 0.5),
+        grain=float(rng.uniform(0.2, 0.9)),
     )
 
 

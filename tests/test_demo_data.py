@@ -290,7 +290,9 @@ def test_swap_changes_the_face_and_nothing_else():
     person, moment, rng = scene(yaw=0.0, roll=0.0)
     donor, other, _ = scene(8, yaw=0.0, roll=0.0)
     target, given = draw_face(person, moment, rng), draw_face(donor, other, rng, 192)
-    quality = swaps.SwapQuality(resolution=96, softness=0.5, colour=1.0, feather=0.05, inset=0.95, even_light=True)
+    quality = swaps.SwapQuality(
+        resolution=96, softness=0.5, colour=1.0, feather=0.05, inset=0.95, even_light=True, grain=0.5
+    )
     before = 255 * np.sqrt(target.image.clip(0, 1))
     swapped, mask = swaps.swap_face(
         before, target.landmarks, 255 * np.sqrt(given.image.clip(0, 1)), given.landmarks, quality
