@@ -249,7 +249,8 @@ def open_storage(url: str | None) -> optuna.storages.RDBStorage:
             time.sleep(2)
             return connect()
     except Exception as error:  # each database's driver has its own kinds
-        raise UserError(f'--storage {url} cannot be opened ({str(error).splitlines()[0]}).') from error
+        # The URL may hold a password, so it is not repeated.
+        raise UserError(f'The --storage cannot be opened ({str(error).splitlines()[0]}).') from error
 
 
 def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, setup: dict) -> optuna.Study:

@@ -351,15 +351,15 @@ def test_trials_that_cannot_be_compared_are_refused(call_main, own):
         (['--fix', 'optimizer=Magic'], 'SGD, Adam'),
         (['--fix', 'augmentation=3'], 'true or false'),
         (['--fix', 'dense=-1'], 'dense'),
-        (['--storage', 'nowhere'], '--storage nowhere'),
-        (['--storage', 'sqlite:////no/such/folder/x.db'], '--storage sqlite'),
+        (['--storage', 'nowhere://user:secret@host/x'], 'The --storage cannot be opened'),
+        (['--storage', 'sqlite:////no/such/folder/x.db'], 'The --storage cannot be opened'),
         (['--trials', '0'], 'not 1 or more'),
         (['-m', 'NoNet'], 'NoNet'),
     ],
 )
 def test_wrong_arguments_are_readable_errors(call_main, own, arguments, words):
     status, _, errors = call_main(study, *LINE, *arguments)
-    assert status in (1, 2) and words in errors and 'Traceback' not in errors
+    assert status in (1, 2) and words in errors and 'Traceback' not in errors and 'secret' not in errors
 
 
 def test_xception_transfer_is_searched_frozen_and_fine_tuned(own, monkeypatch):
