@@ -41,9 +41,9 @@ CHUNK = 64  # images in memory at once; as many are decoded ahead
 SAVE_EVERY = 60  # seconds: what a killed run loses
 CONSTANT = 'constant predictor'
 COLUMNS = (
-    'detector', 'model', 'trained_on', 'dataset', 'own', 'perturbation', 'strength', 'level', 'real', 'fake', 'groups',
-    'unreadable', 'auc', 'auc_low', 'auc_high', 'eer', 'eer_low', 'eer_high', 'accuracy', 'accuracy_low',
-    'accuracy_high', 'threshold', 'threshold_from', 'constant_accuracy',
+    'detector', 'model', 'backbone_weights', 'trained_on', 'dataset', 'own', 'perturbation', 'strength', 'level',
+    'real', 'fake', 'groups', 'unreadable', 'auc', 'auc_low', 'auc_high', 'eer', 'eer_low', 'eer_high', 'accuracy',
+    'accuracy_low', 'accuracy_high', 'threshold', 'threshold_from', 'constant_accuracy',
 )  # fmt: skip
 
 
@@ -81,6 +81,9 @@ def main(argv: list[str] | None = None) -> None:
     runtime.tune_allocator()
     conditions = list(dict.fromkeys(condition for text in args.perturb for condition in perturbations.parse(text)))
     parts = {name: Part(name, 'test') for name in dict.fromkeys(args.datasets)}
+    for name, part in parts.items():
+        counts = ' and '.join(f'{number} {label}' for label, number in datasets.count(part.folder).items())
+        print(f'{name}: {counts} images in {part.folder}')
     entries = load_entries(args.checkpoints, args.model)
     fingerprint = functools.cache(train_fingerprint)  # of a million files once, not once a detector
     try:
@@ -95,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         raise
     rows = evaluate_all(entries, parts, [None, *conditions], args.seed)
     write_records(rows, entries, parts, args)
-    print_table(rows)
+    print_table(rows, {entry.name: entry.title for entry in entries})
     draw(rows, entries, parts, args.perturb)
 
 
@@ -164,6 +167,11 @@ class Entry:
     @property
     def model(self) -> str:
         return self.detector.name
+
+    @property
+    def title(self) -> str:
+        """Its name in tables and figures, with a word on weights that were never trained on pictures before."""
+        return self.name + plots.weights_note({'run': self.detector.run})
 
     @property
     def trained_on(self) -> str | None:
@@ -413,6 +421,7 @@ def evaluate(
     row = {
         'detector': entry.name,
         'model': entry.model,
+        'backbone_weights': entry.detector.run.get('backbone_weights'),
         'trained_on': entry.trained_on,
         'dataset': scores.part.dataset,
         'own': scores.part.dataset in entry.own,
@@ -507,7 +516,7 @@ def interval_text(row: dict, name: str, digits: int = 3) -> str:
     return f'{text} ({row[f"{name}_low"]:.{digits}f} to {row[f"{name}_high"]:.{digits}f})'
 
 
-def print_table(rows: list[dict]) -> None:
+def print_table(rows: list[dict], titles: dict[str, str]) -> None:
     """The matrix in Markdown; perturbations are in the CSV and in their figure."""
     clean = [row for row in rows if row['perturbation'] is None]
     for dataset in dict.fromkeys(row['dataset'] for row in clean):
@@ -521,8 +530,9 @@ def print_table(rows: list[dict]) -> None:
             print('| detector | trained | AuC | EER | accuracy, % | threshold from |\n|---|---|---|---|---|---|')
             for row in own:
                 trained = 'here' if row['own'] else (row['trained_on'] or '-')
-                print(f'| {row["detector"]} | {trained} | {interval_text(row, "auc")} | {interval_text(row, "eer")} '
-                      f'| {interval_text(row, "accuracy", 1)} | {row["threshold_from"] or "-"} |')  # fmt: skip
+                cells = titles.get(row['detector'], CONSTANT), trained, interval_text(row, 'auc')
+                cells += interval_text(row, 'eer'), interval_text(row, 'accuracy', 1), row['threshold_from'] or '-'
+                print(f'| {" | ".join(cells)} |')
     print()
 
 
@@ -532,14 +542,14 @@ def print_table(rows: list[dict]) -> None:
 def draw(rows: list[dict], entries: list[Entry], parts: dict[str, Part], perturb: list[str]) -> None:
     clean = [row for row in rows if row['perturbation'] is None]
     levels = [level for level in ('frame', 'video') if any(row['level'] == level for row in clean)]
-    detectors_and_constant = [*(entry.name for entry in entries), CONSTANT]
+    titles = {entry.name: entry.title for entry in entries} | {CONSTANT: CONSTANT}
     with plots.style():
         width = min(max(plots.PAGE_WIDTH, 2.6 + 1.5 * len(parts)), 30)
-        height = len(levels) * (0.9 + 0.48 * len(detectors_and_constant))
+        height = len(levels) * (0.9 + 0.48 * len(titles))
         figure = plots.new_figure(height=height, width=width)
         axes = figure.subplots(len(levels), squeeze=False)[:, 0]
         for level, ax in zip(levels, axes, strict=True):
-            plot_matrix([row for row in clean if row['level'] == level], detectors_and_constant, list(parts), ax)
+            plot_matrix([row for row in clean if row['level'] == level], titles, list(parts), ax)
             ax.set_title(f'AuC on test, {level}s' + (' (means over the frames)' if level == 'video' else ''))
         plots.save(figure, Path(FIGURES_DIR) / 'benchmark_heat_map.png')
     if not perturb:
@@ -551,7 +561,7 @@ def draw(rows: list[dict], entries: list[Entry], parts: dict[str, Part], perturb
         frames = [row for row in rows if row['level'] == 'frame' and row['detector'] != CONSTANT]
         for (dataset, name), ax in zip(itertools.product(parts, names), grid.flat, strict=True):
             here = [row for row in frames if row['dataset'] == dataset and row['perturbation'] in (None, name)]
-            plot_strengths(here, name, ax)
+            plot_strengths(here, name, titles, ax)
         for ax, dataset in zip(grid[:, 0], parts, strict=True):
             ax.set_ylabel(f'AuC on {dataset}')
         for ax, name in zip(grid[-1], names, strict=True):
@@ -568,16 +578,16 @@ def draw(rows: list[dict], entries: list[Entry], parts: dict[str, Part], perturb
         plots.save(figure, Path(FIGURES_DIR) / 'benchmark_perturbations.png')
 
 
-def plot_matrix(rows: list[dict], names: list[str], parts: list[str], ax) -> None:
+def plot_matrix(rows: list[dict], titles: dict[str, str], parts: list[str], ax) -> None:
     """A cell for each detector (row) and data set (column); a frame around those it was trained on."""
     from matplotlib.patches import Rectangle
 
     cells = {(row['detector'], row['dataset']): row for row in rows}
-    values = [[cells[name, part]['auc'] for part in parts] for name in names]
+    values = [[cells[name, part]['auc'] for part in parts] for name in titles]
     values = np.array(values, dtype=np.float64)  # None becomes nan, which stays white
     # Orange is worse than chance, purple better: a colour-blind reader sees both sides of white.
     picture = ax.imshow(values, cmap='PuOr', vmin=0, vmax=1, aspect='auto')
-    for (y, name), (x, part) in itertools.product(enumerate(names), enumerate(parts)):
+    for (y, name), (x, part) in itertools.product(enumerate(titles), enumerate(parts)):
         row = cells[name, part]
         dark = abs(np.nan_to_num(values[y, x], nan=0.5) - 0.5) > 0.3
         lines = [interval_text(row, 'auc')]
@@ -588,7 +598,7 @@ def plot_matrix(rows: list[dict], names: list[str], parts: list[str], ax) -> Non
         if row['own']:
             ax.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor='black', linewidth=1.8))
     ax.set_xticks(range(len(parts)), parts)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(titles)), titles.values())
     ax.tick_params(length=0)
     ax.grid(False)
     for spine in ax.spines.values():
@@ -601,7 +611,7 @@ LINE_COLOURS = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.AMBER, plots.WIN
 LINE_MARKERS = 'osD^vPX'
 
 
-def plot_strengths(rows: list[dict], name: str, ax) -> None:
+def plot_strengths(rows: list[dict], name: str, titles: dict[str, str], ax) -> None:
     """AuC of every detector from the pictures as they are, on the left, to the harshest perturbation."""
     strengths = {row['strength'] for row in rows} - {None}
     order = [None, *sorted(strengths, key=PERTURBATIONS[name].severity)]
@@ -625,7 +635,7 @@ def plot_strengths(rows: list[dict], name: str, ax) -> None:
             marker=LINE_MARKERS[number % len(LINE_MARKERS)],
             markersize=4,
             markerfacecolor=colour if points[0]['own'] else 'white',
-            label=detector,
+            label=titles[detector],
         )
     ax.axhline(0.5, color=plots.GREY, linewidth=0.8, linestyle=':')
     ax.set_xticks(range(len(order)), ['none', *(f'{strength:g}' for strength in order[1:])])

@@ -234,6 +234,7 @@ def test_videos_are_means_and_broken_frames_have_no_score(loaded, root, call_mai
     video = row(detector='a', level='video')
     # Real videos: the mean of P at -4 and -1, and P at 3; fake ones: P at 2 and at 1.
     assert (video['real'], video['fake'], video['auc']) == (2, 2, 0.5)
+    assert row(detector='a', level='frame')['groups'] == 4, 'five frames of four videos'
     facts = strict_json()['datasets']['films']
     assert facts['unreadable_videos'] == ['fake fake/lost.mp4', 'real real/lost.mp4']
     assert len(facts['unreadable']) == 3
@@ -345,16 +346,17 @@ def test_noise_of_a_picture_does_not_depend_on_the_others(loaded, workdir, call_
 
 def test_networks_and_support_vector_machines(workdir, tiny_root, call_main):
     torch.manual_seed(0)
-    run = {'model': 'MyNet', 'dataset': 'synthetic_dataset'}
+    run = {'model': 'MyNet', 'dataset': 'synthetic_dataset', 'backbone_weights': 'random'}
     records.save_checkpoint('checkpoints/net.pt', {'model': MyNet().state_dict(), 'run': run})
     svm = spectral_detector(tiny_root / 'fakes_dataset')
     svm.run |= {'dataset': 'fakes_dataset'}
     svm.save('checkpoints/svm.npz')
-    status, _, errors = call_main(
+    status, printed, errors = call_main(
         benchmark, '--checkpoints', 'checkpoints/net.pt', 'checkpoints/svm.npz',
         '--datasets', 'fakes_dataset', 'synthetic_dataset', '--perturb', 'jpeg:30,90', 'blur:3',
     )  # fmt: skip
     assert status == 0, errors
+    assert '| net (random backbone) |' in printed
     with open('out/benchmark.csv', newline='') as opened:
         table = list(csv.DictReader(opened))
     assert len(table) == 2 * 2 * 4 + 2
