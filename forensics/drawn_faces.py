@@ -112,6 +112,8 @@ class _Drawing:
         self.fill_colour = 0.42 * (2 - tint) * np.float32(moment.soft)
         self.image = np.zeros((size, size, 3), np.float32)
         self.tables: dict[float, np.ndarray] = {}
+        self.u = np.zeros((size, size), np.float32)
+        self.light_map = np.zeros((size, size, 3), np.float32) + 0.5 * self.key_colour + self.fill_colour
 
     # geometry
 
@@ -157,9 +159,6 @@ class _Drawing:
         high = np.where(np.asarray(y) > 0, head['top'], head['chin']) * 1.15
         flat = (1 - np.minimum(np.abs(y / high), 1) ** 6) * (1 - 0.6 * np.minimum(np.abs(x), 1) ** 2.5)
         return (head['depth'] * flat).astype(np.float32)
-
-    def to_head(self, z1: np.ndarray) -> np.ndarray:
-        return self.x * np.float32(math.cos(self.moment.yaw)) - z1 * np.float32(math.sin(self.moment.yaw))
 
     def project(self, u, v, w) -> np.ndarray:
         """Points of the head -> pixels (n x 2)."""
@@ -283,18 +282,18 @@ class _Drawing:
         """Share of the key light that the relief lets through: step from each pixel towards the light."""
         lx, ly, lz = (float(value) for value in self.light)
         c, s = math.cos(self.moment.roll), math.sin(self.moment.roll)
-        half, scale = max(self.size // 2, 2), self.scale * 0.5
-        z = cv2.resize(z, (half, half), interpolation=cv2.INTER_AREA)
+        shape, scale = z.shape[::-1], self.scale * 0.5
+        z = cv2.resize(z, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         dx, dy = (c * lx - s * ly) * scale, -(s * lx + c * ly) * scale
         blocked = np.zeros_like(z)
         for k in range(1, 9):
             t = 0.05 * k
             path = np.float32([[1, 0, t * dx], [0, 1, t * dy]])
-            moved = cv2.warpAffine(z, path, (half, half), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            moved = cv2.warpAffine(z, path, z.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                    borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
             np.maximum(blocked, (moved - z - t * lz) * (1 / (0.03 + 0.25 * t)), out=blocked)
         blocked = cv2.GaussianBlur(np.clip(blocked, 0, 1), (0, 0), 0.4 + scale * 0.022 * self.moment.soft)
-        return 1 - 0.85 * cv2.resize(blocked, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        return 1 - 0.85 * cv2.resize(blocked, shape, interpolation=cv2.INTER_LINEAR)
 
     def normals(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         z = z.astype(np.float32, copy=False)
@@ -451,24 +450,26 @@ class _Drawing:
     def skin(self) -> np.ndarray:
         """The face itself; returns its mask."""
         p, m, rng, n = self.person, self.moment, self.rng, self.size
-        z1, v = self.z1, self.v
-        u = self.to_head(z1)
+        head = self.head_box()
+        x, z1, v, mask = self.x[head], self.z1[head], self.v[head], self.head_mask[head]
+        u = x * math.cos(m.yaw) - z1 * math.sin(m.yaw)
         ca, sa = math.cos(m.yaw), math.sin(m.yaw)
         bend = p.head['asymmetry']
-        facing = _step(self.disc, 0.0, 0.25)  # no relief at the rim, where the ray only touches the solid
+        facing = _step(self.disc[head], 0.0, 0.25)  # no relief at the rim, where the ray only touches the solid
         if abs(m.yaw) > 0.03:
             # The nose hides part of a turned cheek: look again where the ray meets the relief. Half the size will do.
-            x, z, height, near = (cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-                                  for f in (self.x, z1, v, facing))  # fmt: skip
+            small = (cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for f in (x, z1, v, facing))
+            x, z, height, near = small
             part = x * ca - z * sa
             for _ in range(3):
                 part = x * ca - (z + self.relief(part + bend * height, height) * near) * sa
-            u = cv2.resize(part, (n, n), interpolation=cv2.INTER_LINEAR)
-        self.u = u = u + bend * v
+            u = cv2.resize(part, v.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        u = u + bend * v
+        self.u[head] = u
         z = z1 + self.relief(u, v) * facing
-        pores = _noise(rng, n, n * 0.7)
+        pores = _noise(rng, n, n * 0.7)[head]
         old = np.clip((p.age - 30) / 45, 0, 1)
-        z += np.float32(0.0011 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * _noise(rng, n, 36)
+        z += np.float32(0.0011 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * _noise(rng, n, 36)[head]
         normals = self.normals(z)
         shadow = self.shadow(z)
         hollow = np.clip((_blur(z, self.scale * 0.11) - z) * 3.2, 0, 0.6)
@@ -478,35 +479,40 @@ class _Drawing:
         light = self.lit(normals, shadow=shadow) * (1 - hollow * 0.9)[..., None]
         light[..., 0] = _blur(light[..., 0], self.scale * 0.03)
         light[..., 1] = _blur(light[..., 1], self.scale * 0.012)
-        albedo = self.skin_colour(u, v, z)
+        albedo = self.skin_colour(u, v, head)
         specular = self.gloss(normals, 8) * 0.05 + self.gloss(normals, 26) * (0.05 + 0.04 * p.melanin)
         oily = (0.35 + 0.65 * _bump(u, v - 0.1, 0.5, 0.9)) * (1 + 0.2 * pores)
         rim = (1 - normals[2]) ** 4 * 0.05
         colour = albedo * light + ((specular * oily * shadow + rim)[..., None] * self.key_colour)
-        _paint(self.image, colour, self.head_mask)
-        self.light_map = light
+        _paint(self.image[head], colour, mask)
+        self.light_map[head] = light
         self.points = self.landmarks()
         self.mouth()
         for side in (-1, 1):
             self.eye(side)
-        return self.head_mask * (self.hairline(u) > v)
+        face = np.zeros_like(self.head_mask)
+        face[head] = mask * (self.hairline(u) > v)
+        return face
 
-    def skin_colour(self, u: np.ndarray, v: np.ndarray, z: np.ndarray) -> np.ndarray:
+    def head_box(self) -> tuple[slice, slice]:
+        """The part of the picture that the head is in: most of the work need not be done elsewhere."""
+        rows, columns = np.flatnonzero(self.head_mask.any(axis=1)), np.flatnonzero(self.head_mask.any(axis=0))
+        if not len(rows):
+            return np.s_[:, :]
+        return np.s_[max(rows[0] - 3, 0) : rows[-1] + 4, max(columns[0] - 3, 0) : columns[-1] + 4]
+
+    def skin_colour(self, u: np.ndarray, v: np.ndarray, head: tuple[slice, slice]) -> np.ndarray:
         p, rng, n = self.person, self.rng, self.size
         au = np.abs(u)
         looks = np.random.default_rng(p.looks)
         red = 0.5 * _bump(au - 0.55, v + 0.38, 0.25, 0.22) + 0.5 * _bump(u, v + p.nose['length'], 0.2, 0.16)
         red += 0.25 * _bump(u, v + p.head['chin'] - 0.15, 0.25, 0.15) - 0.25 * _bump(u, v - 0.6, 0.8, 0.3)
         red *= looks.uniform(0.15, 0.85)
-        red += 0.1 * _noise(rng, n, 9) + 0.08 * _noise(rng, n, 26) + 0.05 * _noise(rng, n, 70)
+        red += (0.1 * _noise(rng, n, 9) + 0.08 * _noise(rng, n, 26) + 0.05 * _noise(rng, n, 70))[head]
         tired = 0.35 * p.eyes['bags'] * _bump(au - p.eyes['x'] + 0.03, v + 0.13, 0.2, 0.07)
         tired += 0.25 * _bump(au - 0.24, v + 0.02, 0.1, 0.12)
-        mel = (
-            0.05 * _noise(rng, n, 7)
-            + 0.05 * _noise(rng, n, 50)
-            + tired
-            + p.eyes['shadow'] * _bump(au - p.eyes['x'], v - 0.13, 0.24, 0.08)
-        )
+        mel = (0.05 * _noise(rng, n, 7) + 0.05 * _noise(rng, n, 50))[head] + tired
+        mel += p.eyes['shadow'] * _bump(au - p.eyes['x'], v - 0.13, 0.24, 0.08)
         spots = np.zeros((n, n), np.uint8)
         freckles = int(looks.integers(60, 260)) if p.melanin < 0.45 and looks.random() < 0.25 else 0
         age_spots = int(25 * np.clip((p.age - 45) / 30, 0, 1) * looks.random())
@@ -521,13 +527,13 @@ class _Drawing:
                 cv2.circle(
                     spots, (int(x * 16), int(y * 16)), max(int(r * self.scale * 16), 8), int(level), -1, cv2.LINE_AA, 4
                 )
-        mel += 0.55 * _blur(spots, 0.6).astype(np.float32) / 255
+        mel += 0.55 * _blur(spots[head], 0.6).astype(np.float32) / 255
         if p.beard['kind'] != 'none':
             zone = self.beard_zone(u, v)
             mel += 0.32 * zone * (1 - 0.5 * p.melanin)
             red -= 0.5 * zone
         # More melanin darkens the blue most; more blood takes away green.
-        out = np.empty((n, n, 3), np.float32)
+        out = np.empty((*u.shape, 3), np.float32)
         for i, (a, b) in enumerate(((0.55, -0.06), (0.85, 0.36), (1.0, 0.30))):
             out[..., i] = p.skin[i] * np.exp(-a * mel - b * red)
         return out
