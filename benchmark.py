@@ -246,12 +246,16 @@ class Scores:
         self.facts = {'detector': entry.name, 'model': entry.model, 'dataset': part.dataset}
         self.outputs: dict[str, list[float]] = {}
         self.unreadable: dict[str, str] = {}
-        if self.path.exists():
-            with contextlib.suppress(UserError):  # a damaged one is made again
-                record = records.read_scores(self.path)
+        # Beside the record until it is whole, so that nobody takes a part of the scores for all of them.
+        self.unfinished = self.path.with_suffix('.unfinished')
+        for path in (self.path, self.unfinished):
+            # What is not there, damaged or of other data is made (again).
+            with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+                record = records.read_scores(path)
                 if all(record.get(name) == value for name, value in self.key.items()):
                     self.outputs = dict(zip(record['files'], record['scores'], strict=True))
-                    self.unreadable = record.get('unreadable', {})
+                    self.unreadable = dict(record.get('unreadable', {}))
+                    break
 
     @property
     def missing(self) -> list[str]:
@@ -273,11 +277,14 @@ class Scores:
         files = self.files
         rows = [self.outputs[file] for file in files]
         one_logit = bool(rows) and len(rows[0]) == 1
+        path = self.unfinished if self.missing else self.path
         records.write_scores(
-            self.path, files, labels_of(files), rows, **self.facts, **self.key, unreadable=self.unreadable,
+            path, files, labels_of(files), rows, **self.facts, **self.key, unreadable=self.unreadable,
             scores_are='one logit, before the sigmoid: it speaks for fake' if one_logit
             else 'outputs before softmax: the first for real, the second for fake',
         )  # fmt: skip
+        if path == self.path:
+            self.unfinished.unlink(missing_ok=True)
 
 
 def labels_of(files: Sequence[str]) -> np.ndarray:
@@ -293,6 +300,7 @@ def score_all(entries: Sequence[Entry], part: Part, condition: Condition | None,
         return
     what = f'{part.dataset} {part.name}' + (f' {condition}' if condition else '')
     doubts = {name: Doubts() for name in todo}
+    unsaved = [scores for scores in todo.values() if scores.missing]
     saved = time.monotonic()
     try:
         chunks = -(-len(files) // CHUNK)
@@ -306,17 +314,17 @@ def score_all(entries: Sequence[Entry], part: Part, condition: Condition | None,
                 outputs = entry.detector.outputs(images.values(), doubts[entry.name].tell)
                 scores.outputs |= zip(images, outputs.tolist(), strict=True)
             if time.monotonic() - saved > SAVE_EVERY:
-                save(todo.values())
+                save(unsaved)
                 saved = time.monotonic()
     finally:
-        save(todo.values())
+        save(unsaved)
     if condition is None:
         for name, found in doubts.items():
             for message in found.messages():
                 print(f'warning: {name} on {what}: {message}', file=sys.stderr)
 
 
-def save(all_scores) -> None:
+def save(all_scores: Sequence[Scores]) -> None:
     for scores in all_scores:
         if scores.outputs or scores.unreadable:
             scores.save()

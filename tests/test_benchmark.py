@@ -161,7 +161,7 @@ def test_another_seed_concerns_the_noise_alone(loaded, call_main):
     assert loaded['a.pt'].seen == 6 + 7
 
 
-def test_interrupted_run_goes_on(loaded, call_main, monkeypatch):
+def test_interrupted_run_goes_on(loaded, workdir, call_main, monkeypatch):
     call_main(benchmark, *ALL)
     whole = strict_json()['rows']
     monkeypatch.setattr(benchmark, 'OUTPUT_DIR', 'other')
@@ -171,9 +171,11 @@ def test_interrupted_run_goes_on(loaded, call_main, monkeypatch):
     status, printed, _ = call_main(benchmark, *ALL)
     assert status == 130 and 'the same line goes on' in printed
     stopped_at = detector.seen - 2  # the chunk that was cut off
+    (unfinished,) = (workdir / 'other' / 'scores').glob('*.unfinished')
+    assert not unfinished.with_suffix('.json').exists(), 'a part of the scores would pass for all of them'
     detector.seen, detector.stop_after = 0, None
     assert call_main(benchmark, *ALL)[0] == 0
-    assert detector.seen == IMAGES - stopped_at
+    assert detector.seen == IMAGES - stopped_at and not unfinished.exists()
     assert json.loads((benchmark.Path('other') / 'benchmark.json').read_text())['rows'] == whole
 
 
