@@ -27,7 +27,7 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import datasets, plots, records, runtime, scoring
-from forensics.checks import check_images, check_memory
+from forensics.checks import check_backbone, check_images, check_memory
 from forensics.errors import UserError
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
@@ -204,6 +204,7 @@ class Experiment:
         self.train.transform = self.transforms[settings['augmentation']]
         own = {name: value for name, value in settings.items() if name not in TRAINING}
         model = build_model(self.args.model, self.weights_argument(), **own).to(runtime.device())
+        check_backbone(model)
         optimizer = make_optimizer(settings['optimizer'], model, settings['lr'])
         return Trainer(model, optimizer, self.spec.criterion(), self.args.batch_size, self.train, self.validation, None)
 

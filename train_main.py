@@ -15,7 +15,7 @@ import detectors
 import options
 from common import CHECKPOINT_DIR
 from forensics import datasets, records, runtime
-from forensics.checks import check_images, check_memory
+from forensics.checks import check_backbone, check_images, check_memory
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
 from utils import load_dataset, load_model
@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = {part: load_dataset(args.dataset, part) for part in datasets.PARTS}
     skipped = check_images(parts, spec.preprocessing.only_size, args.skip_broken)
     model = make_model(args)
+    check_backbone(model)
     for part, dataset in parts.items():
         detectors.fit_transform(dataset, args.model, augment=part == 'train')
     if args.no_augmentation:

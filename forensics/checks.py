@@ -1,5 +1,6 @@
-"""What is looked at before hours of training: that every image can be read, and that a batch fits into the memory."""
+"""What is looked at before hours of training: images that cannot be read, memory, a backbone that knows nothing."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -56,4 +57,14 @@ def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> Non
         raise UserError(
             f'Training with a batch of {batch_size} takes about {needed / 1e9:.1f} GB of memory and '
             f'{free / 1e9:.1f} GB are free; {advice}'
+        )
+
+
+def check_backbone(model: nn.Module) -> None:
+    """Say that frozen random features are next to constant, so that no head can learn from them."""
+    if getattr(model, 'frozen', False) and getattr(model, 'backbone_weights', None) == 'random':
+        print(
+            'The backbone is frozen and its weights are random: this network will learn next to nothing. '
+            'Give it weights (--backbone-weights FILE) or train it too (frozen=false).',
+            file=sys.stderr,
         )

@@ -190,7 +190,8 @@ def test_custom_cnn_from_training_to_explanations(call_main, own):
 
 def test_xception_transfer_is_rebuilt_from_its_checkpoint_alone(call_main, own):
     line = ['-d', 'own', '-m', 'XceptionTransfer', '-o', 'Adam', '-b', 4, '-e', 1, '--backbone-weights', 'none']
-    assert call_main(train_main, *line, '--option', 'dense=5', '--option', 'dropout=0.1')[0] == 0
+    status, _, errors = call_main(train_main, *line, '--option', 'dense=5', '--option', 'dropout=0.1')
+    assert status == 0 and 'frozen and its weights are random' in errors
     model = detectors.load_network('checkpoints/own_XceptionTransfer_Adam.pt', 'XceptionTransfer')
     assert (model.head[1].out_features, model.head[0].p, model.frozen) == (5, 0.1, True)
     assert model.run['backbone_weights'] == 'random'
