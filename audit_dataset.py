@@ -10,7 +10,6 @@ A page of text, and a figure of the nearest pairs. The exit status is 1 when som
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections import Counter
@@ -23,7 +22,7 @@ import numpy as np
 import options
 from common import FIGURES_DIR
 from forensics import records, shortcuts
-from forensics.datasets import CLASSES, PARTS, class_files, find_dataset
+from forensics.datasets import CLASSES, PARTS, class_files, find_dataset, read_manifest
 from forensics.duplicates import near_pairs, nearest_across, same_picture
 from forensics.errors import UserError
 from forensics.media import open_image
@@ -80,22 +79,10 @@ def holds_faces(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in (*PARTS, *CLASSES))
 
 
-def read_manifest(folder: Path) -> dict[str, str]:
-    """file -> group"""
-    manifest = folder / 'manifest.csv'
-    if not manifest.exists():
-        return {}
-    try:
-        with open(manifest, newline='', encoding='utf-8-sig') as file:
-            return {row['file']: row['group'] for row in csv.DictReader(file) if row.get('group')}
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{manifest} cannot be read ({error}); expected columns: file,label,part,group,...') from error
-
-
 def list_pictures(folders: list[Path]) -> Pictures:
     pictures = Pictures()
     for folder in folders:
-        groups = read_manifest(folder)
+        manifest = read_manifest(folder)
         parts = {part: folder / part for part in PARTS if (folder / part).is_dir()} or {ALONE: folder}
         for part, place in parts.items():
             for file in class_files(place):
@@ -103,7 +90,8 @@ def list_pictures(folders: list[Path]) -> Pictures:
                 pictures.names.append(folder.resolve().name)
                 pictures.parts.append(part)
                 pictures.labels.append(file.split('/')[0])
-                pictures.groups.append(groups.get(f'{part}/{file}' if part != ALONE else file))
+                row = manifest.get(f'{part}/{file}' if part != ALONE else file, {})
+                pictures.groups.append(row.get('group') or None)
     if not pictures.paths:
         raise UserError(f'No image in {", ".join(map(str, folders))}.')
     return pictures

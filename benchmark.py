@@ -115,7 +115,7 @@ class Part:
         if not self.files:
             raise UserError(f'{self.folder} holds no image.')
         self.fingerprint = datasets.fingerprint(self.folder, self.files)
-        self.group_of, self.video_of = read_manifest(self.folder)
+        self.group_of, self.video_of = groups_and_videos(self.folder)
 
     def groups(self, files: Sequence[str]) -> np.ndarray:
         """What bootstrap keeps together: the manifest's groups; without one each file stands alone."""
@@ -129,26 +129,18 @@ class Part:
         return len(set(self.videos(self.files).tolist())) < len(self.files)
 
 
-def read_manifest(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+def groups_and_videos(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """file -> group, and file -> video, of the part in this folder, if preprocessing.py left a manifest.csv.
 
     A video is a source of one class, so that neither two videos in folders of one name nor a real one and its fake
     are averaged. A manifest without sources has no finer unit than the group.
     """
-    manifest = folder.parent / 'manifest.csv'
-    if not manifest.exists():
-        return {}, {}
-    try:
-        with open(manifest, newline='', encoding='utf-8-sig') as opened:
-            rows = list(csv.DictReader(opened))
-        groups, videos = {}, {}
-        for row in rows:
-            part, _, file = Path(row['file']).as_posix().partition('/')
-            if part == folder.name and row['group']:
-                groups[file] = f'group {row["group"]}'  # marked, lest it be taken for a file that has no group
-                videos[file] = f'{file.partition("/")[0]} {row.get("source") or row["group"]}'
-    except (KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{manifest} cannot be read ({error}); it needs the columns "file" and "group".') from error
+    groups, videos = {}, {}
+    for path, row in datasets.read_manifest(folder.parent).items():
+        part, _, file = path.partition('/')
+        if part == folder.name and row['group']:
+            groups[file] = f'group {row["group"]}'  # marked, lest it be taken for a file that has no group
+            videos[file] = f'{file.partition("/")[0]} {row.get("source") or row["group"]}'
     return groups, videos
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -195,7 +196,7 @@ def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, 
     elif weights == 'none':
         model, origin = build(pretrained=False), 'random'
     else:
-        model, origin = build(pretrained=False), f'file:{weights}'
+        model, origin = build(pretrained=False), f'file:{Path(weights).name}'
         load_backbone_weights(model, weights, head)
     model.backbone_weights = origin
     return model

@@ -8,7 +8,6 @@ kept together; the calibration and the threshold on validation. The test part is
 """
 
 import argparse
-import csv
 import sys
 import uuid
 from pathlib import Path
@@ -134,15 +133,9 @@ def make_extractors(args: argparse.Namespace) -> list:
 
 def read_groups(part: Part) -> np.ndarray:
     """Which images belong together, from the manifest of preprocessing.py; without one each file stands alone."""
-    manifest = part.folder.parent / 'manifest.csv'
-    if not manifest.exists():
-        return np.array(part.files)
-    with open(manifest, newline='', encoding='utf-8') as opened:
-        rows = list(csv.DictReader(opened))
-    if not rows or not {'file', 'group'} <= rows[0].keys():
-        raise UserError(f'{manifest} needs the columns "file" and "group", as preprocessing.py writes them.')
-    group_of = {Path(row['file']).as_posix(): row['group'] for row in rows if row['group']}
-    return np.array([group_of.get(f'{part.name}/{file}', file) for file in part.files])
+    manifest = datasets.read_manifest(part.folder.parent)
+    rows = [manifest.get(f'{part.name}/{file}', {}) for file in part.files]
+    return np.array([row.get('group') or file for row, file in zip(rows, part.files, strict=True)])
 
 
 def warn(args: argparse.Namespace, extractors: list, parts: dict[str, Part], trained_on: dict) -> None:

@@ -1,5 +1,6 @@
 """Where data sets lie and what is in them: <root>/<name>/{train,val,test}/{real,fake}, with an optional card."""
 
+import csv
 import hashlib
 import json
 import os
@@ -65,6 +66,24 @@ def read_card(folder: str | Path) -> dict:
         return json.loads(card.read_text())
     except ValueError as error:
         raise UserError(f'{card} is not valid JSON ({error}); mend it or remove it.') from error
+
+
+def read_manifest(folder: str | Path) -> dict[str, dict[str, str]]:
+    """The rows of the manifest.csv that preprocessing.py leaves in a data set, by file ('train/real/a.png'); nothing
+    where there is none."""
+    manifest = Path(folder) / 'manifest.csv'
+    if not manifest.exists():
+        return {}
+    try:
+        with open(manifest, newline='', encoding='utf-8-sig') as opened:
+            rows = list(csv.DictReader(opened))
+        if rows and not {'file', 'group'} <= rows[0].keys():
+            raise UserError(f'{manifest} needs the columns "file" and "group", as preprocessing.py writes them.')
+        return {Path(row['file']).as_posix(): row for row in rows if row['file']}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f'{manifest} cannot be read ({error}). Make it again with `python preprocessing.py`.'
+        ) from error
 
 
 def class_files(part_folder: str | Path) -> list[str]:

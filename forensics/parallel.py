@@ -48,4 +48,6 @@ def backend(cluster: str | None, shared: Iterable) -> Iterator[None]:
             f'and, in this folder on each machine, `dask worker {cluster}`.'
         ) from error
     with client, parallel_config(backend='dask', scatter=list(shared) or None, wait_for_workers_timeout=30):
+        if not client.scheduler_info()['workers']:
+            raise UserError(f'The scheduler at {cluster} has no workers; start `dask worker {cluster}` in this folder.')
         yield
