@@ -26,8 +26,8 @@ def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
             if size is not None and (width, height) != (size, size):
                 folder = Path(dataset.root_path).parent
                 raise UserError(
-                    f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Make a data set of that '
-                    f'size: `python preprocessing.py --no-detect --size {size} --from {folder} --output {folder}_{size}`.'
+                    f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Scale the data set: '
+                    f'`python preprocessing.py --no-detect --size {size} --from {folder} --output {folder}_{size}`.'
                 )
     if broken and not skip_broken:
         raise UserError(
