@@ -31,14 +31,14 @@ from forensics.traces import upconvolved
 
 # SimpleNet needs more steps for the fakes than five epochs of 800 images have.
 NUMBERS = {
-    'fakes_dataset': {'train': 1200, 'val': 160, 'test': 160},
+    'fakes_dataset': {'train': 1400, 'val': 160, 'test': 160},
     'synthetic_dataset': {'train': 800, 'val': 160, 'test': 160},
 }
 DATASETS = tuple(NUMBERS)
 PER_PERSON = 2  # pictures of each class that one person is in
 # A generated picture's grain and resynthesised detail, in units of what the camera's grain would be. Together they
 # make files as large as the real ones are.
-GENERATED_GRAIN, GENERATED_DETAIL = 0.2, 0.85
+GENERATED_GRAIN, GENERATED_DETAIL = 0.25, 1.0
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
 HOW = {

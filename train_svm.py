@@ -222,12 +222,12 @@ def evaluate(
                 records.scores_path(OUTPUT_DIR, name, args.dataset, part_name),
                 part.files,
                 labels,
-                np.stack([-values, values], axis=1),
+                values[:, None],
                 detector=name,
                 model=run['model'],
                 dataset=args.dataset,
                 condition=part_name,
-                scores_are='minus the logit of P(fake), and that logit',
+                scores_are='one logit, which speaks for fake',
                 backbone_weights=run['backbone_weights'],
             )
     log |= {

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-DEMOSAIC = 0.7  # pixels
+DEMOSAIC = 0.55  # pixels
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Camera:
 def draw_camera(rng: np.random.Generator) -> Camera:
     warm, green = rng.normal(0, 0.07), rng.normal(0, 0.02)
     return Camera(
-        blur=float(rng.uniform(0.6, 1.05)),
+        blur=float(rng.uniform(0.65, 1.1)),
         exposure=float(np.exp(rng.normal(0, 0.22))),
         balance=(float(np.exp(warm)), float(np.exp(green)), float(np.exp(-warm))),
         contrast=float(rng.uniform(0.0, 0.5)),
         vignette=float(rng.uniform(0, 0.3)),
-        noise=float(rng.uniform(3.2, 5.2)),
+        noise=float(rng.uniform(2.5, 5.5)),
         chroma_noise=float(rng.uniform(0.5, 2.0)),
         quality=int(rng.integers(80, 96)),
     )

@@ -33,7 +33,7 @@ def draw_quality(rng: np.random.Generator) -> SwapQuality:
         feather=float(rng.uniform(0.03, 0.09)),
         inset=float(rng.uniform(0.92, 1.04)),
         even_light=bool(rng.random() < 0.5),
-        grain=float(rng.uniform(0.45, 1.0)),
+        grain=float(rng.uniform(0.2, 0.9)),
     )
 
 
@@ -71,7 +71,7 @@ def canonical(size: int) -> np.ndarray:
     """Where the aligned face has its points: the middle of a frontal face, in a square of `size` pixels."""
     x = np.array([-0.42, 0.42, -0.62, 0.62, 0, 0, -0.33, 0.33, 0])
     y = np.array([0, 0, 0, 0, 0.48, 0.6, 0.83, 0.83, 1.25])
-    return (np.stack([x, y - 0.4], 1) * 0.29 + 0.5) * size
+    return (np.stack([x, y - 0.4], 1) * 0.31 + 0.5) * size
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import scipy.fft
 
-CENTRE, WIDTH = 0.40, 0.018  # cycles a pixel: the ring that the last kernel lets through
-CUTOFF = 0.24  # the picture's own detail above this radius is what the generator fails to make
+CENTRE, WIDTH = 0.40, 0.03  # cycles a pixel: the ring that the last kernel lets through
+CUTOFF, REMOVED = 0.30, 0.7  # how much of the picture's own detail above this radius the generator fails to make
 
 
 def upconvolved(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -24,7 +24,7 @@ def upconvolved(image: np.ndarray, strength: float, rng: np.random.Generator) ->
     upper, ring = filters(*grey.shape)
     made = filtered(synthesise(grey, rng), ring)
     made *= strength / max(float(made.std()), 1e-6)
-    made -= filtered(grey, upper)
+    made -= REMOVED * filtered(grey, upper)
     return np.clip(image + made[..., None], 0, 255).astype(np.float32)
 
 

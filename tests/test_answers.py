@@ -97,7 +97,7 @@ def test_broken_records_are_named(workdir, capsys):
     found = answers(capsys)
     assert 'bonus_main.py' in found['bonus'] and 'out/bonus.json' in found['bonus']
     assert 'cannot be read as JSON' in found['22']
-    assert 'not as expected' in found['8']
+    assert 'no epoch with a validation accuracy' in found['8']
 
 
 def test_bonus_pair(workdir, capsys):

@@ -47,7 +47,7 @@ def small(tmp_path_factory) -> Path:
 def medium(tmp_path_factory) -> Path:
     """Enough images for an AuC to mean something."""
     folder = tmp_path_factory.mktemp('medium')
-    make_demo_data.main(['-o', str(folder), '--train', '120', '--val', '3', '--test', '48', '--size', '128'])
+    make_demo_data.main(['-o', str(folder), '--train', '120', '--val', '3', '--test', '48'])
     return folder
 
 
@@ -92,7 +92,7 @@ def test_layout_and_card(small, dataset):
 def test_default_counts_are_about_those_of_the_course():
     args = make_demo_data.parse_args([])
     counts = make_demo_data.card('fakes_dataset', args)['counts']
-    assert counts['train'] == {'real': 400, 'fake': 400}
+    assert counts['train']['real'] == counts['train']['fake'] >= 400
     assert counts['test'] == {'real': 107, 'fake': 53}  # two to one
     assert make_demo_data.card('synthetic_dataset', args)['counts']['test'] == {'real': 80, 'fake': 80}
 
