@@ -300,7 +300,7 @@ def test_the_lab_reports_table_and_figure(run_script, workdir):
         detector = classical.load(workdir / 'checkpoints' / f'{name}.npz')
         assert detector.run == run['run']
         scores = records.read_scores(records.scores_path('out', name, 'fakes_dataset'))
-        assert scoring.auc(scores['labels'], np.array(scores['scores'])[:, 1]) == run['test_auc']
+        assert scoring.auc(scores['labels'], np.array(scores['scores'])[:, 0]) == run['test_auc']
     assert '| constant predictor | 0.500 | 0.500 | 0.500 | 50.00% | - |' in done.stdout
     assert (workdir / 'figures' / 'fakes_dataset_spectrum_mean_spectra.png').stat().st_size > 10_000
 
