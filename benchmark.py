@@ -16,7 +16,6 @@ import functools
 import hashlib
 import itertools
 import re
-import signal
 import sys
 import time
 import zlib
@@ -31,7 +30,7 @@ from PIL import Image
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, perturbations, plots, records, runtime, scoring
+from forensics import datasets, memory, perturbations, plots, records, scoring
 from forensics.errors import UserError
 from forensics.media import BrokenImage, open_image
 from forensics.perturbations import PERTURBATIONS, Condition
@@ -77,8 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
-    runtime.tune_allocator()
+    memory.tune_allocator()
     conditions = list(dict.fromkeys(condition for text in args.perturb for condition in perturbations.parse(text)))
     parts = {name: Part(name, 'test') for name in dict.fromkeys(args.datasets)}
     for name, part in parts.items():

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from forensics import classical, records, runtime, scoring
+from forensics import classical, memory, records, runtime, scoring
 from forensics.batches import BatchTransform, scores_of
 from forensics.errors import UserError
 from models import Preprocessing, build_model, get_spec
@@ -123,5 +123,5 @@ def score_dataset(
     if isinstance(model, classical.ClassicalDetector):
         outputs = model.outputs(dataset.load(index)[0] for index in range(len(dataset)))
         return torch.from_numpy(outputs), torch.tensor([dataset.label(index) for index in range(len(dataset))])
-    runtime.tune_allocator()
+    memory.tune_allocator()
     return scores_of(model, dataset)

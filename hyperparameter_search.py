@@ -11,7 +11,6 @@ import contextlib
 import csv
 import json
 import shlex
-import signal
 import sys
 import time
 import warnings
@@ -97,7 +96,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = Experiment(args)
     storage = open_storage(args.storage)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 import options
-from forensics import records
+from forensics import memory, records
 from forensics.camera import capture, draw_camera, encode, sensor_grain
 from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
 from forensics.drawn_faces import draw_face
@@ -135,6 +135,7 @@ def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, peo
 
 
 def write_picture(path: str, *task) -> None:
+    memory.tune_allocator()
     cv2.setNumThreads(1)  # one process a core is enough, and numbers must not depend on their number
     Path(path).write_bytes(draw_picture(*task))
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from forensics.errors import UserError
 
 def run(main: Callable) -> int:
     """Run a script's `main` and turn what the user has to know into one readable message and an exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
     try:
         result = main()
     except UserError as error:

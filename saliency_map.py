@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Subset
 import detectors
 import options
 from common import FIGURES_DIR
-from forensics import explaining, plots, records, runtime
+from forensics import explaining, memory, plots, records, runtime
 from forensics.batches import Batches
 from forensics.errors import UserError
 from utils import load_dataset
@@ -111,7 +111,7 @@ def plot_mean_maps(figure, means: dict[str, tuple[np.ndarray | None, int]]) -> N
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    runtime.tune_allocator()
+    memory.tune_allocator()
     dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
     if not len(dataset):
         raise UserError(

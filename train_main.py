@@ -5,7 +5,6 @@ python train_main.py -d fakes_dataset -m SimpleNet --lr 0.001 -b 32 -e 5 -o Adam
 
 import argparse
 import dataclasses
-import signal
 import sys
 from pathlib import Path
 
@@ -67,7 +66,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
     spec = get_spec(args.model)
     parts = {part: load_dataset(args.dataset, part) for part in datasets.PARTS}
     skipped = check_images(parts, spec.preprocessing.only_size, args.skip_broken)

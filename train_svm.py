@@ -17,7 +17,7 @@ from PIL import Image
 
 import options
 from common import CHECKPOINT_DIR, FIGURES_DIR, OUTPUT_DIR
-from forensics import classical, datasets, features, plots, records, scoring
+from forensics import classical, datasets, features, memory, plots, records, scoring
 from forensics.errors import UserError
 from forensics.spectrum import VARIANTS
 
@@ -120,7 +120,7 @@ def make_extractors(args: argparse.Namespace) -> list:
         from forensics import runtime
         from models import build_model, get_spec
 
-        runtime.tune_allocator()
+        memory.tune_allocator()
     options.apply(args)  # after the import: a random backbone depends on the seed
     for name in deep:
         model = features.DEEP[name]

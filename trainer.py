@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from common import CHECKPOINT_DIR, OUTPUT_DIR
-from forensics import records, runtime
+from forensics import memory, records, runtime
 from forensics.batches import Batches
 from forensics.errors import UserError
 from forensics.progress import Progress
@@ -69,7 +69,7 @@ class Trainer:
         workers: int = 0,
         precision: str = 'float32',
     ):
-        runtime.tune_allocator()
+        memory.tune_allocator()
         self.model = model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
         self.optimizer = optimizer
         self.criterion = criterion

@@ -1,7 +1,6 @@
-"""The machine: device, seeds, memory, the allocator."""
+"""The machine: device, seeds, memory."""
 
 import contextlib
-import ctypes
 import os
 import random
 from collections.abc import Iterator
@@ -80,20 +79,6 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(states[0])
         random.setstate(states[1])
         np.random.set_state(states[2])
-
-
-def tune_allocator() -> None:
-    """Tell glibc to keep freed pages instead of returning them to the system.
-
-    PyTorch allocates and frees the same large activations in every step. By default glibc maps each afresh, and the
-    page faults cost more than a third of a step. On other systems nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL('libc.so.6').mallopt
-        trim_threshold, top_pad, mmap_max = -1, -2, -4  # the constants of malloc.h
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 64 * 2**20)
 
 
 def free_memory(target: torch.device) -> int:
