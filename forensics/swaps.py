@@ -26,17 +26,14 @@ class SwapQuality:
 
 
 def draw_quality(rng: np.random.Generator) -> SwapQuality:
-    """Of eight swappers one is so good that next to nothing shows."""
-    resolution = int(rng.choice([64, 72, 80, 96, 112, 128, 160, 256]))
-    best = resolution == 256
     return SwapQuality(
-        resolution=resolution,
-        softness=0.3 if best else float(rng.uniform(0.5, 1.0)),
+        resolution=int(rng.choice([64, 72, 80, 96, 112, 128, 160])),
+        softness=float(rng.uniform(0.5, 1.0)),
         colour=float(rng.uniform(0.5, 1.0)),
         feather=float(rng.uniform(0.03, 0.09)),
         inset=float(rng.uniform(0.92, 1.04)),
         even_light=bool(rng.random() < 0.5),
-        grain=1.0 if best else float(rng.uniform(0.2, 0.9)),
+        grain=float(rng.uniform(0.2, 0.9)),
     )
 
 
