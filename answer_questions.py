@@ -47,9 +47,7 @@ def best_accuracy(path: Path) -> str:
     constant = scoring.run_constant_accuracy(run)
     if constant is not None:
         answer += f'; a constant predictor: {constant:.2f}%'
-    if run.get('run', {}).get('backbone_weights') == 'random':
-        answer += '; the backbone began with RANDOM weights'
-    return answer
+    return answer + origin(run.get('run', {}).get('backbone_weights'))
 
 
 def proportion(path: Path) -> str:
@@ -71,8 +69,13 @@ def aucs(path: Path) -> str:
     values = {name: scoring.auc(labels, scores) for name, scores in scoring.three_scores(first, second).items()}
     answer = ', '.join(f'{name} {value:.3f}' for name, value in values.items())
     answer += f' (first + second = {values["first"] + values["second"]:.3f})'
-    random = record.get('backbone_weights') == 'random'
-    return answer + ('; the backbone began with RANDOM weights' if random else '')
+    return answer + origin(record.get('backbone_weights'))
+
+
+def origin(weights: str | None) -> str:
+    """What an answer has to say of the weights that training started from."""
+    notes = {'random': 'RANDOM weights', 'forensic': "the project's own forensic weights"}
+    return f'; the backbone began with {notes[weights]}' if weights in notes else ''
 
 
 def kind_of_classifier(path: Path) -> str:

@@ -17,10 +17,12 @@ from torchvision import transforms
 from bonus_model import BonusNet
 from forensics.errors import UserError
 from xception import (
+    FORENSIC_WEIGHTS,
     WeightsUnavailable,
     build_xception_backbone,
     create_timm_model,
     load_backbone_weights,
+    load_forensic_weights,
     unknown_timm_model,
 )
 
@@ -105,10 +107,10 @@ class MyNet(nn.Module):
 def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     """Xception whose `fc` is a perceptron with three hidden layers: 23,128,786 parameters.
 
-    `backbone_weights` is imagenet, none or a file; left out, ImageNet's are tried and, if they cannot be had, the
-    model says that it starts from random ones.
+    `backbone_weights` is imagenet, forensic, none or a file; left out, ImageNet's are tried and, if they cannot be had,
+    the forensic ones that come with the project.
     """
-    model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
+    model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc', ours=Preprocessing())
     # Two epochs are some fifty steps, in which the weights run ahead of running averages with the usual 0.1.
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -151,7 +153,9 @@ class XceptionTransfer(nn.Module):
         self, dense: int = 256, dropout: float = 0.3, frozen: bool = True, *, backbone_weights: str | None = None
     ) -> None:
         super().__init__()
-        self.backbone = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
+        self.backbone = with_backbone_weights(
+            build_xception_backbone, backbone_weights, head='fc', ours=XCEPTION_PREPROCESSING
+        )
         self.backbone_weights = self.backbone.backbone_weights
         self.backbone.fc = nn.Identity()
         self.backbone.requires_grad_(not frozen)
@@ -182,28 +186,49 @@ def get_timm_model(name: str, backbone_weights: str | None = None) -> nn.Module:
     return with_backbone_weights(build, backbone_weights, head=config.classifier if config else 'head')
 
 
-def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, head: str) -> nn.Module:
-    """The model with the weights asked for. What it got in the end is told by its attribute `backbone_weights`."""
+def with_backbone_weights(
+    build: Callable[..., nn.Module], weights: str | None, head: str, ours: Preprocessing | None = None
+) -> nn.Module:
+    """The model with the weights asked for. What it got in the end is told by its attribute `backbone_weights`.
+
+    `ours` says that the project's own weights fit this backbone, and which input it will get.
+    """
     if weights is None:
-        try:
-            model, origin = build(pretrained=True), 'imagenet'
-        except WeightsUnavailable as error:
-            print(
-                f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
-                f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
-                f'that random ones are wanted.)\n{"!" * 100}\n',
-                file=sys.stderr,
-            )
-            model, origin = build(pretrained=False), 'random'
-    elif weights == 'imagenet':
-        model, origin = build(pretrained=True), 'imagenet'
-    elif weights == 'none':
-        model, origin = build(pretrained=False), 'random'
+        return with_best_weights(build, head, ours)
+    model = build(pretrained=weights == 'imagenet')
+    if weights == 'forensic':
+        if ours is None:
+            raise UserError('--backbone-weights forensic are for Xception alone; this model has another backbone.')
+        load_forensic_weights(model, ours.mean, ours.std)
+        origin = 'forensic'
+    elif weights in ('imagenet', 'none'):
+        origin = weights.replace('none', 'random')
     else:
-        model, origin = build(pretrained=False), f'file:{Path(weights).name}'
+        origin = f'file:{Path(weights).name}'
         load_backbone_weights(model, weights, head)
     model.backbone_weights = origin
     return model
+
+
+def with_best_weights(build: Callable[..., nn.Module], head: str, ours: Preprocessing | None) -> nn.Module:
+    """ImageNet's, or else the project's own, or else random ones, and a word on what was missing."""
+    try:
+        return with_backbone_weights(build, 'imagenet', head)
+    except WeightsUnavailable as error:
+        if ours is not None and FORENSIC_WEIGHTS.exists():
+            print(
+                f'{error}\nThe backbone starts from the FORENSIC weights that come with the project instead '
+                f'({FORENSIC_WEIGHTS.name}).',
+                file=sys.stderr,
+            )
+            return with_backbone_weights(build, 'forensic', head, ours)
+        print(
+            f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
+            f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
+            f'that random ones are wanted.)\n{"!" * 100}\n',
+            file=sys.stderr,
+        )
+        return with_backbone_weights(build, 'none', head)
 
 
 # --- the registry ------------------------------------------------------------

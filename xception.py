@@ -5,9 +5,11 @@ common PyTorch port (conv1, bn1, block1 ... block12, conv3, bn3, conv4, bn4, fc)
 """
 
 import contextlib
+import json
 import os
 import threading
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +17,9 @@ from torch import nn
 
 from forensics.errors import UserError
 
-WEIGHTS_HELP = 'imagenet, none (random weights) or the path of a file'
+WEIGHTS_HELP = 'imagenet, forensic (ours), none (random weights) or the path of a file'
+# Made by pretrain_backbone.py, from drawn pictures alone.
+FORENSIC_WEIGHTS = Path(__file__).parent / 'checkpoints' / 'xception_forensic.safetensors'
 
 
 class WeightsUnavailable(UserError):
@@ -122,6 +126,26 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
         more = f' and {len(problems) - 3} more' if len(problems) > 3 else ''
         raise UserError(f'{path} does not fit this backbone: {"; ".join(problems[:3])}{more}.')
     model.load_state_dict({**own, **fitted})
+
+
+def load_forensic_weights(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """The project's own weights into an Xception whose input is normalised by `mean` and `std`.
+
+    They have learned on another normalisation. The first convolution is linear and adds no border, so that turning
+    one into the other can be left to its weights and the running mean of the BatchNorm behind it.
+    """
+    load_backbone_weights(model, FORENSIC_WEIGHTS)
+    from safetensors import safe_open
+
+    with safe_open(FORENSIC_WEIGHTS, 'pt') as file:
+        facts = file.metadata()
+    learned_mean, learned_std = (torch.tensor(json.loads(facts[name])) for name in ('mean', 'std'))
+    mean, std = torch.tensor(mean), torch.tensor(std)
+    with torch.no_grad():
+        weight = model.conv1.weight
+        shift = (mean - learned_mean) / learned_std
+        model.bn1.running_mean -= (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+        weight *= (std / learned_std).view(1, 3, 1, 1)
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,250 @@
+"""Teach Xception what happens to pictures, on pictures drawn for it; the weights serve where no model hub is in reach:
+
+python pretrain_backbone.py --images 300000
+
+Every picture is drawn, seen through a camera and sent through one of many processing traces; the net says which, and
+how strong it is. It starts on small crops and ends on whole pictures. Ctrl-C saves, and the same line with --resume
+goes on, with a larger --images too. The weights go to checkpoints/xception_forensic.safetensors.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+import options
+from common import CHECKPOINT_DIR, OUTPUT_DIR
+from forensics import memory, records, runtime
+from forensics.errors import UserError
+from forensics.histories import CLASSES, FAMILIES
+from forensics.progress import Progress
+from forensics.stream import FACES, Blocks, Recipe
+from models import Preprocessing
+from xception import build_xception_backbone
+
+NAME = 'xception_forensic'
+CHECK_EVERY = 10_000  # pictures
+CHECK_BLOCKS = 8
+LARGE = 256  # the size of the last phase, which is the detectors'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    parser.add_argument('--images', type=options.positive, default=300_000, help='small crops (default: %(default)s)')
+    parser.add_argument(
+        '--large', type=options.non_negative, default=5_000,
+        help=f'pictures of {LARGE} pixels after them (default: %(default)s)',
+    )  # fmt: skip
+    parser.add_argument('--size', type=options.positive, default=96, help='of the crops (default: %(default)s)')
+    parser.add_argument('-b', '--batch_size', type=options.positive, default=64, help='(default: %(default)s)')
+    parser.add_argument('--lr', type=float, default=0.001, help='learning rate (default: %(default)s)')
+    parser.add_argument(
+        '--faces', type=float, default=FACES, help='share of drawn faces among the scenes (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--without', nargs='+', choices=FAMILIES, default=[], metavar='FAMILY',
+        help=f'families of traces to leave out: {", ".join(FAMILIES)}',
+    )  # fmt: skip
+    parser.add_argument('--precision', choices=('float32', 'bf16'), default='bf16', help='(default: %(default)s)')
+    parser.add_argument('--workers', type=options.positive, help='processes that draw (default: 1; with a GPU, all)')
+    parser.add_argument('--resume', action='store_true', help='go on where an interrupted run stopped')
+    parser.add_argument('--name', default=NAME, help='of the files (default: %(default)s)')
+    options.add_seed(parser)
+    options.add_device(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    options.apply(args)
+    memory.tune_allocator()
+    classes = tuple(name for name in CLASSES if not any(name in FAMILIES[family] for family in args.without))
+    pretraining = Pretraining(args, classes)
+    if args.resume:
+        pretraining.restore()
+    try:
+        pretraining.phase('crops', args.size, args.batch_size, args.images, fall=0.9)
+        pretraining.phase('whole', LARGE, max(1, args.batch_size // 4), args.large, start=0.1, fall=0.1)
+    except KeyboardInterrupt:
+        pretraining.save()
+        print('\nInterrupted and saved; the same line with --resume goes on.', flush=True)
+        raise
+    pretraining.save()
+    print(f'Wrote {pretraining.export()}.')
+
+
+class Pretraining:
+    def __init__(self, args: argparse.Namespace, classes: tuple[str, ...]):
+        self.args, self.classes = args, classes
+        self.model = build_xception_backbone(pretrained=False)
+        self.model.fc = nn.Linear(self.model.num_features, len(classes) + 1)  # the last one: how strong
+        self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=args.lr, weight_decay=0.01, fused=True)
+        self.seen = {'crops': 0, 'whole': 0}
+        self.log: list[dict] = []
+        self.state_path = Path(CHECKPOINT_DIR) / f'{args.name}.last.pt'
+
+    # --- training ------------------------------------------------------------
+
+    def phase(self, name: str, size: int, batch: int, images: int, start: float = 1.0, fall: float = 0.9) -> None:
+        """Train until `images` were seen in this phase; the learning rate is `start`, and in the last third it falls
+        by `fall`."""
+        recipe = Recipe(size, batch, self.args.faces, self.classes)
+        first, last = self.seen[name] // batch, images // batch
+        blocks = Blocks(recipe, self.args.seed + (1 if name == 'whole' else 0))
+        self.model.train()
+        window = Window(self.classes)
+        progress = Progress(self.loader(blocks, range(first, last)), max(0, last - first), f'{name} of {size}')
+        since = time.monotonic()
+        for number, (pictures, labels, strengths) in enumerate(progress, start=first):
+            self.set_rate(name, number / last, start, fall)
+            self.optimizer.zero_grad()
+            outputs = self.forward(pictures)
+            loss = self.loss(outputs, labels, strengths)
+            if not torch.isfinite(loss):
+                raise UserError(f'The loss is {loss.item()} after {self.seen} images. A smaller --lr may help.')
+            loss.backward()
+            self.optimizer.step()
+            self.seen[name] += batch
+            window.add(loss, outputs, labels)
+            progress.show(loss=window.loss, accuracy=window.accuracy)
+            if self.seen[name] % CHECK_EVERY < batch or number == last - 1:
+                self.check(name, recipe, window, time.monotonic() - since)
+                self.save()
+                window, since = Window(self.classes), time.monotonic()
+
+    def set_rate(self, phase: str, done: float, start: float, fall: float) -> None:
+        warm = min(1.0, (sum(self.seen.values()) + 1) / 10_000)
+        falling = max(0.0, (done - 2 / 3) * 3) * fall
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.args.lr * warm * (start - falling)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        preprocessing = Preprocessing()
+        device = runtime.model_device(self.model)
+        inputs = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
+                     for values in (preprocessing.mean, preprocessing.std))  # fmt: skip
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.args.precision == 'bf16'):
+            return self.model(inputs.sub_(mean).div_(std)).float()
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
+        labels, strengths = labels.to(outputs.device), strengths.to(outputs.device)
+        touched = (labels != self.classes.index('untouched')).float() if 'untouched' in self.classes else 1.0
+        errors = nn.functional.smooth_l1_loss(outputs[:, -1], strengths, reduction='none', beta=0.1)
+        return nn.functional.cross_entropy(outputs[:, :-1], labels) + (touched * errors).mean()
+
+    def loader(self, blocks: Blocks, numbers: range) -> DataLoader:
+        on_gpu = runtime.model_device(self.model).type == 'cuda'
+        workers = self.args.workers or (torch.get_num_threads() if on_gpu else 1)
+        return DataLoader(
+            blocks, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=4, pin_memory=on_gpu
+        )
+
+    def check(self, name: str, recipe: Recipe, window: 'Window', seconds: float) -> None:
+        """Accuracy on pictures of a stream of its own, the same ones every time."""
+        checked = Window(self.classes)
+        self.model.eval()
+        with torch.no_grad():
+            for pictures, labels, strengths in self.loader(Blocks(recipe, 2**31), range(CHECK_BLOCKS)):
+                outputs = self.forward(pictures)
+                checked.add(self.loss(outputs, labels, strengths), outputs, labels)
+        self.model.train()
+        entry = {
+            'phase': name,
+            **self.seen,
+            'train_loss': window.loss,
+            'train_acc': window.accuracy,
+            'val_loss': checked.loss,
+            'val_acc': checked.accuracy,
+            'by_family': checked.by_family(),
+            'images_a_second': window.samples / seconds,
+        }
+        self.log.append(entry)
+        records.write_json(
+            Path(OUTPUT_DIR) / f'pretrain_{self.args.name}.json', {'arguments': vars(self.args), 'checks': self.log}
+        )
+        print(
+            f'{self.seen["crops"]:,} + {self.seen["whole"]:,} images: train loss {window.loss:.3f}, accuracy '
+            f'{window.accuracy:.1f}; new ones {checked.loss:.3f}, {checked.accuracy:.1f}; '
+            f'{entry["images_a_second"]:.1f} a second',
+            flush=True,
+        )
+
+    # --- files ------------------------------------------------------------
+
+    def save(self) -> None:
+        records.save_checkpoint(
+            self.state_path,
+            {
+                'model': self.model.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'classes': list(self.classes),
+                'seen': self.seen,
+                'log': self.log,
+            },
+        )
+
+    def restore(self) -> None:
+        if not self.state_path.exists():
+            print(f'No unfinished run ({self.state_path}): starting from the beginning.')
+            return
+        state = records.load_checkpoint(self.state_path)
+        if state['classes'] != list(self.classes):
+            raise UserError(f'{self.state_path} was taught other traces; give the same --without, or another --name.')
+        self.model.load_state_dict(state['model'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.seen, self.log = state['seen'], state['log']
+
+    def export(self) -> Path:
+        """The backbone alone, in half precision."""
+        path = Path(CHECKPOINT_DIR) / f'{self.args.name}.safetensors'
+        weights = {
+            name: tensor.cpu().half().contiguous() if tensor.is_floating_point() else tensor.cpu()
+            for name, tensor in self.model.state_dict().items()
+            if not name.startswith('fc.')
+        }
+        preprocessing = Preprocessing()
+        facts = {'mean': preprocessing.mean, 'std': preprocessing.std, 'seen': self.seen, 'classes': self.classes}
+        with records.atomic_path(path) as temporary:
+            save_file(weights, temporary, {name: json.dumps(value) for name, value in facts.items()})
+        return path
+
+
+class Window:
+    """Loss and accuracy over the pictures since the last check."""
+
+    def __init__(self, classes: tuple[str, ...]):
+        self.classes = classes
+        self.loss_sum, self.samples, self.correct = 0.0, 0, 0
+        self.hits: dict[str, list[int]] = {}
+
+    def add(self, loss: torch.Tensor, outputs: torch.Tensor, labels: torch.Tensor) -> None:
+        self.samples += len(labels)
+        self.loss_sum += loss.item() * len(labels)
+        right = outputs[:, :-1].argmax(1).cpu() == labels
+        self.correct += int(right.sum())
+        for label, hit in zip(labels.tolist(), right.tolist(), strict=True):
+            self.hits.setdefault(self.classes[label], []).append(hit)
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.samples
+
+    @property
+    def accuracy(self) -> float:
+        return 100 * self.correct / self.samples
+
+    def by_family(self) -> dict[str, float]:
+        hits = {family: sum((self.hits.get(name, []) for name in names), []) for family, names in FAMILIES.items()}
+        return {family: 100 * sum(found) / len(found) for family, found in hits.items() if found}
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))

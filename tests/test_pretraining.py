@@ -1,0 +1,163 @@
+"""The stream of drawn pictures with known histories, and the backbone that learns them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import models
+import pretrain_backbone
+import xception
+from forensics import histories, records, stream
+from forensics.histories import CLASSES, FAMILIES, HELD_OUT, SPLICES, TRACES
+from forensics.textures import KINDS, draw_texture
+from models import XCEPTION_PREPROCESSING, Preprocessing, build_model
+
+TINY = ['--images', 16, '--large', 0, '--size', 48, '-b', 4, '--faces', 0, '--precision', 'float32']
+
+
+@pytest.fixture(scope='module')
+def picture():
+    rng = np.random.default_rng(5)
+    return histories.photograph(draw_texture(rng, 128), rng)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_textures_are_light(kind):
+    texture = np.clip(kind(np.random.default_rng(0), 64), 0, 1)
+    assert texture.shape == (64, 64, 3) and np.isfinite(texture).all() and texture.std() > 0.003
+
+
+@pytest.mark.parametrize('name', {**TRACES, **HELD_OUT})
+def test_a_trace_keeps_the_picture_and_grows_with_its_strength(name, picture):
+    if name == 'untouched':
+        assert np.array_equal(TRACES[name](picture, 1.0, None), picture)
+        return
+    changes = []
+    for strength in (0.0, 1.0):
+        after = [histories.apply_trace(name, picture, picture, strength, np.random.default_rng(i)) for i in range(6)]
+        assert all(image.shape == picture.shape and np.isfinite(image).all() for image in after)
+        changes.append(np.mean([np.abs(image - picture).mean() for image in after]))
+    assert 0 < changes[0] < changes[1] < 40, changes
+
+
+@pytest.mark.parametrize('name', SPLICES)
+def test_a_splice_changes_a_region_only(name, picture):
+    after = histories.apply_trace(name, picture, picture[::-1].copy(), 1.0, np.random.default_rng(2))
+    changed = np.abs(after - picture).max(axis=2) > 0.5
+    assert 0.03 < changed.mean() < 0.9 and not changed[:2, :2].any()
+
+
+def test_gain_and_checkerboard_stand_where_they_should_in_the_spectrum():
+    rng = np.random.default_rng(0)
+    noise = np.repeat(rng.normal(128, 20, (128, 128, 1)), 3, 2).astype(np.float32)
+    before, after = (np.abs(np.fft.fft2(image[..., 0])) for image in (noise, histories.checkerboard(noise, 1.0, rng)))
+    assert np.unravel_index(np.argmax(after - before), after.shape) == (64, 64)
+    ring = histories.ring(noise, np.random.default_rng(1))
+    louder = histories.in_band(noise, ring, 1.0)
+    ratio = np.abs(np.fft.rfft2(louder[..., 0])) / np.abs(np.fft.rfft2(noise[..., 0]))
+    assert ratio[ring > 0.99].mean() == pytest.approx(2, abs=0.02) and ratio[ring < 0.001].mean() == pytest.approx(
+        1, abs=0.01
+    )
+
+
+def test_every_class_has_one_family_and_the_held_out_have_none():
+    assert sorted(name for names in FAMILIES.values() for name in names) == sorted(CLASSES)
+    assert not set(HELD_OUT) & set(CLASSES)
+
+
+def test_a_block_is_the_same_wherever_it_is_made():
+    recipe = stream.Recipe(size=48, pictures=12)
+    blocks = stream.Blocks(recipe, seed=1)
+    first, again, other = blocks[3], stream.Blocks(recipe, seed=1)[3], blocks[4]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert first[0].shape == (12, 48, 48, 3) and first[0].dtype == np.uint8
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, workdir, monkeypatch):
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 8)
+    call_main(pretrain_backbone, *TINY, '--name', 'whole')
+
+    monkeypatch.setattr(pretrain_backbone.Pretraining, 'check', killed_after(pretrain_backbone.Pretraining.check, 2))
+    with pytest.raises(Killed):
+        pretrain_backbone.main([str(value) for value in (*TINY, '--name', 'broken')])
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 8)
+    call_main(pretrain_backbone, *TINY, '--name', 'broken', '--resume')
+
+    whole, broken = (records.load_checkpoint(f'checkpoints/{name}.last.pt') for name in ('whole', 'broken'))
+    assert whole['seen'] == broken['seen'] == {'crops': 16, 'whole': 0}
+    assert all(torch.equal(tensor, broken['model'][name]) for name, tensor in whole['model'].items())
+    with safe_open('checkpoints/whole.safetensors', 'pt') as file:
+        assert json.loads(file.metadata()['seen']) == whole['seen']
+        assert file.get_tensor('conv1.weight').dtype == torch.float16
+        assert not any(name.startswith('fc.') for name in file.keys())  # noqa: SIM118 (not a dictionary)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(check, number):
+    calls = []
+
+    def kill(self, *args):
+        calls.append(1)
+        if len(calls) == number:
+            raise Killed
+        return check(self, *args)
+
+    return kill
+
+
+# --- the weights in the detectors ------------------------------------------------------------
+
+
+@pytest.fixture
+def forensic(tmp_path, monkeypatch):
+    """Weights of a small pre-training's kind: random, but with running statistics that are not 0 and 1."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    backbone = xception.build_xception_backbone(pretrained=False).train()
+    backbone(torch.randn(4, 3, 64, 64))
+    preprocessing = Preprocessing()
+    facts = {name: json.dumps(getattr(preprocessing, name)) for name in ('mean', 'std')}
+    path = tmp_path / 'forensic.safetensors'
+    save_file({n: t for n, t in backbone.state_dict().items() if not n.startswith('fc.')}, path, facts)
+    monkeypatch.setattr(xception, 'FORENSIC_WEIGHTS', path)
+    monkeypatch.setattr(models, 'FORENSIC_WEIGHTS', path)
+    return backbone.eval()
+
+
+def test_the_weights_give_the_same_features_on_either_normalisation(forensic):
+    model = build_model('XceptionTransfer', 'forensic').eval()
+    assert model.backbone_weights == 'forensic'
+    picture = torch.rand(2, 3, 96, 96)
+    ours, theirs = (
+        (picture - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(1, 3, 1, 1)
+        for p in (Preprocessing(), XCEPTION_PREPROCESSING)
+    )
+    with torch.no_grad():
+        wanted = forensic.forward_head(forensic.forward_features(ours), pre_logits=True)
+        assert torch.allclose(model.backbone(theirs), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_without_the_hub_the_projects_own_weights_come_before_random_ones(forensic, monkeypatch, capsys):
+    monkeypatch.setattr(xception, 'weights_within_reach', lambda config: False)
+    model = build_model('XceptionBased')
+    assert model.backbone_weights == 'forensic' and torch.equal(model.conv2.weight, forensic.conv2.weight)
+    said = capsys.readouterr().err
+    assert 'FORENSIC' in said and 'RANDOM' not in said
+    assert build_model('timm:resnet10t').backbone_weights == 'random'  # they fit Xception alone
+
+
+def test_forensic_weights_for_another_backbone_are_refused(forensic):
+    with pytest.raises(models.UserError, match='Xception alone'):
+        build_model('timm:resnet10t', 'forensic')
