@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from forensics import classical, memory, records, runtime, scoring
+from forensics import classical, distributed, memory, records, runtime, scoring
 from forensics.batches import BatchTransform, scores_of
 from forensics.errors import UserError
 from models import Preprocessing, build_model, get_spec
@@ -121,7 +121,12 @@ def score_dataset(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(the model's scores, one row an image; the labels), in the data set's order."""
     if isinstance(model, classical.ClassicalDetector):
-        outputs = model.outputs(dataset.load(index)[0] for index in range(len(dataset)))
+        doubts = []
+        own_part = distributed.part_of(range(len(dataset)))
+        outputs = model.outputs((dataset.load(index)[0] for index in own_part), tell=doubts.append)
+        outputs = np.concatenate(distributed.joined([outputs]))
+        for doubt in dict.fromkeys(distributed.joined(doubts)):
+            warnings.warn(doubt, stacklevel=2)
         return torch.from_numpy(outputs), torch.tensor([dataset.label(index) for index in range(len(dataset))])
     memory.tune_allocator()
     return scores_of(model, dataset)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, explaining, plots, records, scoring
+from forensics import datasets, distributed, explaining, plots, records, scoring
 from forensics.datasets import CLASSES
 from forensics.errors import UserError
 from models import get_spec
@@ -96,6 +96,7 @@ def print_table(first, second, labels, threshold: float | None) -> None:
     print(f'accuracy of always saying "{constant}": {scoring.constant_accuracy(labels):.2f}%')
 
 
+@distributed.together
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
@@ -122,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         path = records.scores_path(OUTPUT_DIR, checkpoint.stem, args.dataset, part)
         # A lone logit is stored alone: its mirror image beside it would count twice in a softmax.
         outputs = np.stack([second] if one_logit else [first, second], axis=1)
-        records.write_scores(
+        distributed.on_first(records.write_scores)(
             path,
             files,
             labels,
@@ -142,6 +143,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f'No threshold is chosen: {error}')
         threshold = None
     first, second, labels = score('test')
+    if not distributed.is_first():
+        return
 
     heading = f'{detector.name} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
     print(f'\n{heading}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images')

@@ -13,7 +13,7 @@ from torch import nn
 import detectors
 import options
 from common import CHECKPOINT_DIR
-from forensics import datasets, records, runtime
+from forensics import datasets, distributed, records, runtime
 from forensics.checks import check_backbone, check_images, check_memory
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
@@ -50,6 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='bf16 is faster and less exact (default: %(default)s)',
     )
     parser.add_argument(
+        '--compile', action='store_true', help='let torch.compile make the model faster, which takes a minute; for GPUs'
+    )
+    parser.add_argument(
         '--workers',
         type=options.non_negative,
         default=0,
@@ -63,6 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@distributed.together
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
@@ -75,7 +79,10 @@ def main(argv: list[str] | None = None) -> None:
         detectors.fit_transform(dataset, args.model, augment=part == 'train')
     if args.no_augmentation:
         parts['train'].transform = parts['val'].transform
-    check_memory(model, parts['val'][0][0], args.batch_size)  # a picture of train would draw random numbers
+    sample = parts['val'][0][0]  # a picture of train would draw random numbers
+    check_memory(model, sample, args.batch_size)
+    if args.compile:
+        runtime.compile_model(model, sample)
     optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
     logging_parameters = LoggingParameters(args.model, args.dataset, args.optimizer, records.plain(optimizer_params))
@@ -124,6 +131,7 @@ def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: l
             for part, dataset in parts.items()
         },
         'skipped': skipped,
+        'processes': distributed.size(),
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),
     }

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from common import CHECKPOINT_DIR, OUTPUT_DIR
-from forensics import memory, records, runtime
+from forensics import distributed, memory, records, runtime
 from forensics.batches import Batches
 from forensics.errors import UserError
 from forensics.progress import Progress
@@ -53,7 +53,8 @@ def make_optimizer(name: str, model: nn.Module, lr: float, momentum: float = 0.9
 class Trainer:
     """The epoch loop. It knows neither what the model nor what the data set is.
 
-    Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`.
+    Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Of several processes
+    each takes its part of every batch, and the figures are those of one (see forensics/distributed.py).
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Trainer:
         self.test_dataset = test_dataset
         self.workers = workers
         self.precision = precision
-        self.seed = torch.initial_seed()
+        self.seed = distributed.from_first(torch.initial_seed)
         self.epoch = 0  # finished epochs
 
     # --- one pass ------------------------------------------------------------
@@ -87,19 +88,22 @@ class Trainer:
     def train_one_epoch(self) -> tuple[float, float]:
         """Train on every sample once; the mean loss over the samples and the accuracy in percent."""
         self.model.train()
+        model = distributed.data_parallel(self.model)
+        runtime.seed_dropout(self.seed, self.epoch)
         batches = self._batches(self.train_dataset, shuffle=True)
         totals = Totals()
         progress = Progress(batches, len(batches), f'epoch {self.epoch + 1} train')
         for number, (inputs, labels, indices) in enumerate(progress, start=1):
             self.optimizer.zero_grad()
-            outputs, loss = self._forward(inputs, labels)
+            with distributed.whole_batch_statistics(bool(indices)):
+                outputs, loss = self._forward(model, inputs, labels)
             self._stop_if_not_finite(loss, number, indices)
-            loss.backward()
+            distributed.weighted(loss, self.criterion, len(indices), batches.sizes[number - 1]).backward()
             self.optimizer.step()
-            totals.add(loss, outputs, labels, self.criterion)
+            totals.add(loss, outputs, labels, indices, self.criterion)
             progress.show(loss=totals.loss, accuracy=totals.accuracy)
         self.epoch += 1
-        return totals.loss, totals.accuracy
+        return totals.of_all_processes()
 
     def evaluate_model_on_dataloader(self, dataset: Dataset) -> tuple[float, float]:
         """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
@@ -108,11 +112,11 @@ class Trainer:
         progress = Progress(batches, len(batches), 'evaluate')
         with runtime.modes_kept(self.model), torch.no_grad():
             self.model.eval()
-            for inputs, labels, _ in progress:
-                outputs, loss = self._forward(inputs, labels)
-                totals.add(loss, outputs, labels, self.criterion)
+            for inputs, labels, indices in progress:
+                outputs, loss = self._forward(self.model, inputs, labels)
+                totals.add(loss, outputs, labels, indices, self.criterion)
                 progress.show(loss=totals.loss, accuracy=totals.accuracy)
-        return totals.loss, totals.accuracy
+        return totals.of_all_processes()
 
     def validate(self) -> tuple[float, float]:
         return self.evaluate_model_on_dataloader(self.validation_dataset)
@@ -132,9 +136,11 @@ class Trainer:
             workers=self.workers,
         )
 
-    def _forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(
+        self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == 'bf16'):
-            outputs = self.model(inputs)
+            outputs = model(inputs)
         outputs = outputs.float()
         if outputs.dim() == 2 and outputs.shape[1] == 1 and labels.dim() == 1:  # one logit: the score of "fake"
             outputs, labels = outputs[:, 0], labels.to(outputs.dtype)
@@ -167,7 +173,7 @@ class Trainer:
         log = new_log(logging_parameters, facts or {})
         best_accuracy = -1.0
         last_path = records.last_checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
-        if resume and last_path.exists():
+        if resume and distributed.from_first(last_path.exists):
             log, best_accuracy, finished = self._restore(last_path, log)
             if finished:
                 print(f'This run was finished after {self.epoch} epochs; {last_path} has nothing to go on with.')
@@ -176,6 +182,7 @@ class Trainer:
             print(f'No unfinished run ({last_path}): starting from the beginning.')
         else:
             last_path.unlink(missing_ok=True)  # or this run, killed in its first epoch, would resume an older one
+        saved = self.epoch
         try:
             while self.epoch < epochs:
                 start = time.monotonic()
@@ -187,17 +194,17 @@ class Trainer:
                     best_accuracy = log['val_acc'][-1]
                     self._save_best(logging_parameters, log)
                 self._save_last(last_path, log, best_accuracy, finished=False)
+                saved = self.epoch
         except KeyboardInterrupt:
-            print(
-                f'\nInterrupted. {self.epoch} of {epochs} epochs are saved; '
-                f'the same line with --resume goes on after them.',
-                flush=True,
+            distributed.say_why_all_stop(
+                f'\nInterrupted. {saved} of {epochs} epochs are saved; the same line with --resume goes on after them.'
             )
             raise
         self.write_output(logging_parameters, log)
         self._save_last(last_path, log, best_accuracy, finished=True)
 
     @staticmethod
+    @distributed.on_first
     def write_output(logging_parameters: LoggingParameters, data: dict) -> None:
         """Append the run to the list in out/{dataset}_{model}_{optimizer}.json."""
         records.append_run(records.log_path(OUTPUT_DIR, logging_parameters.run_name), data)
@@ -212,6 +219,7 @@ class Trainer:
 
     # --- checkpoints ------------------------------------------------------------
 
+    @distributed.on_first
     def _save_best(self, logging_parameters: LoggingParameters, log: dict) -> None:
         checkpoint = {
             'model': {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()},
@@ -222,6 +230,7 @@ class Trainer:
         }
         records.save_checkpoint(records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name), checkpoint)
 
+    @distributed.on_first
     def _save_last(self, path, log: dict, best_accuracy: float, finished: bool) -> None:
         records.save_checkpoint(
             path,
@@ -238,7 +247,7 @@ class Trainer:
         )
 
     def _restore(self, path, log: dict) -> tuple[dict, float, bool]:
-        state = records.load_checkpoint(path)
+        state = distributed.from_first(lambda: records.load_checkpoint(path))
         before, now = state['log'], log
         for what, old, new in (
             ('arguments', before['run'].get('arguments'), now['run'].get('arguments')),
@@ -256,6 +265,8 @@ class Trainer:
         self.optimizer.load_state_dict(state['optimizer'])
         self.epoch, self.seed = state['epoch'], state['seed']
         runtime.set_rng_state(state['rng'])
+        if 'processes' in log['run']:
+            state['log']['run']['processes'] = log['run']['processes']  # another number may go on
         return state['log'], state['best_val_acc'], state['finished']
 
 
@@ -265,19 +276,33 @@ class Totals:
     def __init__(self) -> None:
         self.samples, self.loss_sum, self.correct = 0, 0.0, 0
 
-    def add(self, loss: torch.Tensor, outputs: torch.Tensor, labels: torch.Tensor, criterion: nn.Module) -> None:
-        batch = len(labels)
+    def add(
+        self,
+        loss: torch.Tensor,
+        outputs: torch.Tensor,
+        labels: torch.Tensor,
+        indices: list[int],
+        criterion: nn.Module,
+    ) -> None:
+        batch = len(indices)
+        if not batch:  # what stands in for a process's empty slice
+            return
         self.samples += batch
         self.loss_sum += loss.item() * (1 if getattr(criterion, 'reduction', 'mean') == 'sum' else batch)
         self.correct += int((predicted_classes(outputs) == true_classes(labels)).sum())
 
+    def of_all_processes(self) -> tuple[float, float]:
+        """Loss and accuracy."""
+        self.samples, self.loss_sum, self.correct = distributed.summed(self.samples, self.loss_sum, self.correct)
+        return self.loss, self.accuracy
+
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.samples
+        return self.loss_sum / max(self.samples, 1)  # until all are summed up, a process may have none
 
     @property
     def accuracy(self) -> float:
-        return 100 * self.correct / self.samples
+        return 100 * self.correct / max(self.samples, 1)
 
 
 def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision import transforms
 
-from forensics import runtime
+from forensics import distributed, runtime
 from forensics.errors import UserError
 from forensics.media import BrokenImage
 from forensics.progress import Progress
@@ -26,7 +26,11 @@ MAX_SEED = 2**62
 
 
 class Batches:
-    """The batches of one pass over a data set: (inputs on the device, labels on the device, indices)."""
+    """The batches of one pass over a data set: (inputs on the device, labels on the device, indices).
+
+    Of several processes each gets its slice of every batch, or with `whole` its share of the batches. A process whose
+    slice is empty, because there are more processes than samples, gets a sample that does not count: no indices.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
         workers: int = 0,
+        whole: bool = False,
     ):
         if len(dataset) == 0:
             raise UserError(f'There are no samples in {getattr(dataset, "root_path", "the data set")}.')
@@ -45,12 +50,26 @@ class Batches:
         nof_samples = len(dataset)
         order = torch.randperm(nof_samples, generator=generator) if shuffle else torch.arange(nof_samples)
         self.seeds = torch.randint(MAX_SEED, (nof_samples,), generator=generator)
-        self.index_batches = [batch.tolist() for batch in order.split(batch_size)]
+        batches = [batch.tolist() for batch in order.split(batch_size)]
+        if whole:
+            batches = slices = distributed.part_of(batches)
+        else:
+            slices = [distributed.part_of(batch) for batch in batches]
+        self.sizes = [len(batch) for batch in batches]  # over all processes
+        self.counts = [len(part) for part in slices]
+        self.index_batches = [part or batch[:1] for part, batch in zip(slices, batches, strict=True)]
 
     def __len__(self) -> int:
         return len(self.index_batches)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
+        batches = self._transformed()
+        if self.device.type == 'cuda':
+            batches = one_ahead(batches, self.device)
+        for count, (inputs, labels, indices) in zip(self.counts, batches, strict=True):
+            yield inputs, labels, indices[:count]
+
+    def _transformed(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
         transform = getattr(self.dataset, 'transform', None)
         pipeline = BatchTransform.of(transform) if has_pictures(self.dataset) else None
         if pipeline is None:
@@ -91,6 +110,16 @@ class Batches:
         if self.device.type == 'cuda' and tensor.device.type == 'cpu':
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return channels_last(tensor.to(self.device))
+
+
+def one_ahead(items: Iterator, device: torch.device) -> Iterator:
+    """The items, each made by another thread while the GPU is busy with the one before."""
+    end = object()
+    with ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,)) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
@@ -264,7 +293,9 @@ class ByteCache:
 def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple[int, int], str]]:
     """Decode every picture once, on all cores, and keep the bytes if they fit.
 
-    Returns what is broken, and the sizes that occur, each with the first file that has it.
+    Returns what is broken, and the sizes that occur, each with the first file that has it. Of several processes each
+    reads and keeps everything, since the order of every epoch gives it other pictures; they share the machine's memory
+    and cores, so that the reading takes as long as one process's, times the number of processes over the cores.
     """
     cache = ByteCache.of(dataset)
     broken: list[BrokenImage] = []
@@ -294,11 +325,15 @@ def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple
 def scores_of(
     model: torch.nn.Module, dataset: Dataset, batch_size: int = 32, workers: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The model's outputs and the labels for every sample, in the data set's order, as CPU tensors."""
+    """The model's outputs and the labels for every sample, in the data set's order, as CPU tensors.
+
+    Several processes share the batches, which stay the same ones, and so do the outputs, to the last bit.
+    """
     outputs, labels = [], []
     with runtime.modes_kept(model), torch.no_grad():
         model.eval()
-        for inputs, targets, _ in Batches(dataset, batch_size, runtime.model_device(model), workers=workers):
+        batches = Batches(dataset, batch_size, runtime.model_device(model), workers=workers, whole=True)
+        for inputs, targets, _ in batches:
             outputs.append(model(inputs).float().cpu())
             labels.append(targets.cpu())
-    return torch.cat(outputs), torch.cat(labels)
+    return torch.cat(distributed.joined(outputs)), torch.cat(distributed.joined(labels))

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from forensics import runtime
+from forensics import distributed, runtime
 from forensics.batches import preload
 from forensics.errors import UserError
 
@@ -51,13 +51,15 @@ def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
 def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> None:
     """Say that a batch does not fit before the system kills the process for it."""
     fixed, per_image = runtime.training_memory(model, sample)
+    processes = distributed.size()
     free = runtime.free_memory(runtime.model_device(model))
-    needed, fitting = fixed + per_image * batch_size, (free - fixed) // per_image
+    needed = fixed + per_image * -(-batch_size // processes)  # a slice, rounded up
+    fitting = (free - fixed) // per_image * processes
     if needed > free:
         advice = f'-b {2 ** (fitting.bit_length() - 1)} fits.' if fitting > 0 else 'not even one image fits.'
         raise UserError(
             f'Training with a batch of {batch_size} takes about {needed / 1e9:.1f} GB of memory and '
-            f'{free / 1e9:.1f} GB are free; {advice}'
+            f'{free / 1e9:.1f} GB are free{" for each process" if processes > 1 else ""}; {advice}'
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from forensics import distributed
 from forensics.errors import UserError
 
 DEVICE_VARIABLE = 'FACES_DEVICE'  # like the data root: a choice that has to reach functions with fixed signatures
@@ -43,6 +44,15 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)  # on every device
+
+
+def seed_dropout(seed: int, epoch: int) -> None:
+    """Of several processes give each random numbers of its own, which follow from seed and epoch alone.
+
+    A single process goes on with the numbers that it has.
+    """
+    if distributed.size() > 1:
+        seed_everything((seed + 1_000_003 * epoch + 7_919 * (distributed.rank() + 1)) % 2**62)
 
 
 def rng_state() -> dict:
@@ -82,7 +92,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def free_memory(target: torch.device) -> int:
-    """Bytes that a program may still take, respecting a container's limit."""
+    """Bytes that this process may still take, respecting a container's limit and what others of this run take."""
     if target.type == 'cuda':
         return torch.cuda.mem_get_info(target)[0]
     import psutil
@@ -92,7 +102,18 @@ def free_memory(target: torch.device) -> int:
         cgroup = Path('/sys/fs/cgroup')
         limit = int((cgroup / 'memory.max').read_text())
         free = min(free, limit - int((cgroup / 'memory.current').read_text()))
-    return free
+    return free // distributed.local_size()
+
+
+def compile_model(model: nn.Module, sample: torch.Tensor) -> None:
+    """Let torch.compile make the model faster, in place: its parameters keep their names."""
+    model.compile()
+    try:
+        with frozen_state(model), torch.no_grad():
+            model.eval()(sample.unsqueeze(0).to(model_device(model)))
+    except Exception as error:  # a compiler that is missing shows itself in a dozen ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f'torch.compile cannot compile this model here ({reason}). Leave --compile out.') from error
 
 
 def training_memory(model: nn.Module, sample: torch.Tensor) -> tuple[int, int]:
