@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ def run(main: Callable) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
     try:
         result = main()
+        sys.stdout.flush()  # what is printed into a file on a full disk fails here or never
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -25,6 +27,19 @@ def run(main: Callable) -> int:
     except BrokenPipeError:  # `... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # wherever it happened, these are no defect of ours
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        print(
+            f'error: {error.filename or "The output"}: {error.strerror}. Free some space or check the permissions, '
+            f'then run the same line again.',
+            file=sys.stderr,
+        )
+        try:
+            sys.stdout.flush()
+        except OSError:  # the interpreter would complain of it a second time
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return result if isinstance(result, int) else 0
 
 
@@ -95,6 +110,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1, mps (default: a GPU if there is one)')
 
 
+def add_skip_broken(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--skip-broken', action='store_true', help='leave out images that cannot be read')
+
+
 def setting(text: str) -> tuple[str, bool | int | float | str]:
     """NAME=VALUE; true, false and numbers are taken as such."""
     name, equals, value = text.partition('=')
@@ -114,6 +133,13 @@ def positive(text: str) -> int:
 
 def non_negative(text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'{text} is negative')
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f'{text} is negative or too large')
+    return value
+
+
+def rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a number from 0 upwards')
     return value

@@ -5,11 +5,13 @@ only plain types are stored, so that strict JSON parsers and `torch.load(weights
 """
 
 import contextlib
+import glob
 import json
 import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,9 @@ except ImportError:  # Windows: writing stays atomic, but two runs that end at t
 
 
 def run_name(dataset: str, model: str, optimizer: str) -> str:
-    return '_'.join(part.replace('/', '-').replace(':', '-') for part in (dataset, model, optimizer))
+    # A data set may be given as a path; its folder's name is what the files are called after.
+    parts = (Path(dataset).name or dataset, model, optimizer)
+    return '_'.join(part.replace('/', '-').replace(':', '-') for part in parts)
 
 
 def log_path(folder: str, name: str) -> Path:
@@ -60,6 +64,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path)
         yield temporary
         with open(temporary, 'rb') as written:
             os.fsync(written.fileno())  # or a power cut may leave the new name on old, empty blocks
@@ -89,6 +94,27 @@ def plain(value):
     return str(value)
 
 
+def remove_abandoned(path: Path) -> None:
+    """What a killed process left half-written in the place of `path`: a checkpoint's 200 MB after every kill. Nobody
+    who still writes lets an hour pass; process numbers tell nothing, because the folder may belong to many machines."""
+    for old in path.parent.glob(f'.{glob.escape(path.stem)}.*.tmp{path.suffix}'):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > 3600:
+                old.unlink()
+
+
+def check_writable(path: str | Path) -> None:
+    """Say that a file cannot be written before hours of work, not after them. Makes nothing."""
+    folder = Path(path).parent
+    while not os.path.exists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"Cannot write {path}: {folder} takes no new files. Check the folder's permissions, then run the same "
+            f'line again.'
+        )
+
+
 def write_json(path: str | Path, data) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(plain(data), indent=2, allow_nan=False) + '\n')
@@ -102,19 +128,26 @@ def read_json(path: str | Path, made_by: str = ''):
     except FileNotFoundError as error:
         raise UserError(f'No file {path}.{hint}') from error
     except (ValueError, OSError) as error:
-        raise UserError(f'{path} cannot be read as JSON ({error}).{hint or " Restore it or remove it."}') from error
+        again = f' and make it anew with `{made_by}`' if made_by else ''
+        raise UserError(f'{path} cannot be read as JSON ({error}). Restore it, or remove it{again}.') from error
 
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """One writer at a time in this folder. The system drops the lock of a process that dies."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    except OSError as error:
+        raise UserError(
+            f"Cannot write in {folder}: {error.strerror}. Check the folder's permissions, then run the same line again."
+        ) from error
+    if descriptor is None:
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a network's file system without locks is like Windows
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -182,7 +215,8 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
     if not Path(path).is_file():
         raise UserError(f'No checkpoint {path}. Make it with `{made_by}`.')
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        with torch.serialization.safe_globals(numpy_scalars()):
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f'{path} is no checkpoint of tensors and plain values, and nothing else is read from a '
@@ -194,6 +228,15 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} is no checkpoint: a dictionary with the key "model" is expected.')
     return checkpoint
+
+
+def numpy_scalars() -> list:
+    """What an accuracy that came out of `np.mean` is pickled as; many a student's checkpoint holds one."""
+    import numpy as np
+
+    reconstruct = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    return [reconstruct, (reconstruct, 'numpy.core.multiarray.scalar'), np.dtype, *kinds]
 
 
 # --- scores ------------------------------------------------------------
