@@ -15,10 +15,7 @@ import functools
 from collections.abc import Iterable
 
 import numpy as np
-import scipy.fft
 from PIL import Image
-from scipy.interpolate import make_interp_spline
-from scipy.sparse import coo_array, csr_array
 
 from forensics.errors import UserError
 
@@ -47,7 +44,9 @@ def azimuthal_spectra(
 
 def log_amplitude(grey: np.ndarray) -> np.ndarray:
     """20 ln |F + epsilon| on one half plane; the other half holds the conjugates."""
-    spectrum = scipy.fft.rfft2(grey)  # twice as fast as NumPy's
+    from scipy.fft import rfft2  # SciPy is a tenth of a script's start, and most that import this compute no spectrum
+
+    spectrum = rfft2(grey)  # twice as fast as NumPy's
     spectrum += EPSILON
     amplitude = np.abs(spectrum)
     np.log(amplitude, out=amplitude)
@@ -56,13 +55,15 @@ def log_amplitude(grey: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def ring_averages(height: int, width: int, variant: str) -> csr_array:
-    """The matrix that takes the half plane (raveled) to the mean of each ring of the whole plane.
+def ring_averages(height: int, width: int, variant: str):
+    """The sparse matrix that takes the half plane (raveled) to the mean of each ring of the whole plane.
 
     The rings are laid on the whole, shifted plane, whose pixels are then looked up in the half plane. A
     pixel and its opposite through the zero frequency share a value but not always a ring: the published
     variant's rings have another centre. So a value of the half plane may count in two rings.
     """
+    from scipy.sparse import coo_array
+
     if variant not in VARIANTS:
         raise ValueError(f'unknown variant "{variant}": choose from {", ".join(VARIANTS)}')
     y, x = np.indices((height, width))
@@ -92,5 +93,7 @@ def resampling(rings: int, n: int) -> np.ndarray:
 
     A spline is linear in the values it goes through, so those of the unit vectors say all about it.
     """
+    from scipy.interpolate import make_interp_spline
+
     spline = make_interp_spline(np.linspace(0, n, rings), np.eye(rings), k=3)
     return spline(np.linspace(0, n, n))
