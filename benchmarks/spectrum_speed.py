@@ -61,10 +61,10 @@ def timed(function, image: np.ndarray, taken: list[float]) -> np.ndarray:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--size', type=int, default=256, help='side of the images in pixels (256)')
-    parser.add_argument('--images', type=int, default=20, help='different images (20)')
-    parser.add_argument('--rounds', type=int, default=10, help='how often each is computed (10)')
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--size', type=int, default=256, help='side of the images in pixels (default: %(default)s)')
+    parser.add_argument('--images', type=int, default=20, help='different images (default: %(default)s)')
+    parser.add_argument('--rounds', type=int, default=10, help='how often each is computed (default: %(default)s)')
     return parser.parse_args(argv)
 
 

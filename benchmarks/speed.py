@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,7 @@ class Row:
     product: float | None = None  # share of the matrix product's GFLOP/s
     heavy: bool = False  # takes 8 GB: what one process has freed, the other needs
     batch: int = 32
+    product_size: int = 3072  # of the matrices, in one direction
 
     @property
     def images(self) -> int:
@@ -82,7 +83,7 @@ ROWS = (
     Row('xception-saliency', 'XceptionBased, saliency maps', 'XceptionBased', 'saliency', (2, 2, 16), ratio=2.0),
 )  # fmt: skip
 QUICK = ('simplenet-first', 'simplenet', 'bonusnet', 'mynet', 'saliency')  # and these with few pictures
-QUICK_COUNTS, QUICK_BATCH = (16, 8, 8), 8
+QUICK_SIZES = {'counts': (16, 8, 8), 'batch': 8, 'product_size': 1024}
 STARTUP, WHOLE = 'startup', 'whole'
 WHOLE_RATIO, WHOLE_COUNTS = 1.8, (128, 32, 32)
 # Scripts that only read records or draw, and what a start of theirs may take; others may take little more than torch.
@@ -265,14 +266,13 @@ class Compute(Ours):
 class Product:
     """What the machine can do: a matrix product on all cores."""
 
-    size = 3072
     type = 'float32'
 
     def __init__(self, row: Row, root: Path):
         import torch
 
         self.torch = torch
-        self.factors = torch.randn(2, self.size, self.size).to(getattr(torch, self.type))
+        self.factors = torch.randn(2, row.product_size, row.product_size).to(getattr(torch, self.type))
 
     def run(self) -> None:
         self.torch.mm(*self.factors)
@@ -380,7 +380,7 @@ def measure(row: Row, workers: Workers, repeats: int) -> dict:
     if row.bf16:
         figures.append(figure('bf16 / our float32', speed['bf16'] / speed['ours'], row.bf16))
     if row.product:
-        share = XCEPTION_STEP * speed['ours'] / product_speed(seconds['product'])
+        share = XCEPTION_STEP * speed['ours'] / product_speed(seconds['product'], row.product_size)
         figures.append(figure('share of the matrix product', share, row.product))
     return {**asdict(row), 'images': row.images, 'seconds': seconds, 'images_a_second': speed, 'figures': figures}
 
@@ -389,9 +389,9 @@ def figure(name: str, value: float, target: float | None) -> dict:
     return {'name': name, 'value': value, 'to_reach': target, 'reached': None if target is None else value >= target}
 
 
-def product_speed(seconds: list[float]) -> float:
+def product_speed(seconds: list[float], size: int) -> float:
     """GFLOP/s."""
-    return 2 * Product.size**3 / statistics.median(seconds) / 1e9
+    return 2 * size**3 / statistics.median(seconds) / 1e9
 
 
 def make_pictures(folder: Path, counts: tuple[int, int, int]) -> None:
@@ -502,13 +502,13 @@ def show_machine(facts: dict) -> None:
 
 
 def show_rows(rows: list[dict]) -> None:
-    print(f'\n{"images a second":30}{"textbook":>9}{"ours":>8}{"compute":>9}   {"/ textbook":20}{"/ compute only":20}')
+    print(f'\n{"images a second":30}{"textbook":>9}{"ours":>8}{"compute":>9}   {"/ textbook":24}{"/ compute only"}')
     for row in rows:
         speed = row['images_a_second']
         ratio, share, *others = row['figures']
         print(
             f'{row["label"]:30}{speed["textbook"]:9.1f}{speed["ours"]:8.1f}{speed["compute"]:9.1f}   '
-            f'{told(ratio):20}{told(share):20}'
+            f'{told(ratio):24}{told(share)}'
         )
         for other in others:
             value = f'{speed["bf16"]:8.1f}' if 'bf16' in other['name'] else ''
@@ -519,9 +519,11 @@ def show_rows(rows: list[dict]) -> None:
     for kind, name in (('product', 'float32'), ('product_bf16', 'bf16')):
         seconds = [value for row in rows for value in row['seconds'].get(kind, [])]
         if seconds:
+            size = rows[0]['product_size']
+            low, high = product_speed([max(seconds)], size), product_speed([min(seconds)], size)
             print(
-                f'matrix product in {name}, all cores: {product_speed(seconds):.0f} GFLOP/s (median of {len(seconds)}, '
-                f'{product_speed([max(seconds)]):.0f} to {product_speed([min(seconds)]):.0f})'
+                f'matrix product in {name}, all cores: {product_speed(seconds, size):.0f} GFLOP/s '
+                f'(median of {len(seconds)}, {low:.0f} to {high:.0f})'
             )
 
 
@@ -591,6 +593,7 @@ def draw_rows(rows: list[dict], ax) -> None:
     ax.set_yticks(range(len(rows)), [row['label'] for row in rows])
     ax.invert_yaxis()
     ax.grid(False, axis='y')
+    ax.set_axisbelow(True)
     ax.set_xlim(0, 1.35 * max(max(row['images_a_second'].get(side, 0) for side in styles)
                               / row['images_a_second']['compute'] for row in rows))  # fmt: skip
     ax.set_xlabel('speed as a share of compute only (dashed: random numbers in memory)')
@@ -609,6 +612,7 @@ def draw_startup(rows: list[dict], ax) -> None:
     ax.set_yticks(range(len(rows)), [row['script'] for row in rows])
     ax.invert_yaxis()
     ax.grid(False, axis='y')
+    ax.set_axisbelow(True)
     ax.set_xlabel('seconds until --help is printed; the line is the limit')
 
 
@@ -640,7 +644,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = args.rows or [*(QUICK if args.quick else [row.name for row in ROWS]), STARTUP]
     rows = [row for row in ROWS if row.name in chosen]
     if args.quick:
-        rows = [Row(**{**asdict(row), 'counts': QUICK_COUNTS, 'batch': QUICK_BATCH}) for row in rows]
+        rows = [replace(row, **QUICK_SIZES) for row in rows]
     results: dict = {'machine': machine(), 'quick': args.quick, 'repeats': repeats}
     show_machine(results['machine'])
     with tempfile.TemporaryDirectory() as scratch:
