@@ -12,7 +12,8 @@ import detectors
 import options
 from bonus_model import my_bonus_model
 from common import OUTPUT_DIR
-from forensics import explaining, records, runtime, scoring
+from forensics import checks, explaining, records, runtime, scoring
+from models import Preprocessing
 from utils import get_nof_params, load_dataset
 
 DATASET = 'fakes_dataset'
@@ -33,8 +34,10 @@ def main(argv: Sequence[str] = ()) -> tuple[float, int]:
     options.apply(parse_args(argv))
     model = my_bonus_model().to(runtime.device())
     parameters = get_nof_params(model)
+    dataset = load_dataset(DATASET, 'test')
+    checks.check_images({'test': dataset}, Preprocessing.size, skip_broken=False, both_classes=False)
     with explaining.frozen(model):
-        outputs, labels = detectors.score_dataset(load_dataset(DATASET, 'test'), model)
+        outputs, labels = detectors.score_dataset(dataset, model)
     first, second = scoring.two_columns(outputs.numpy()).T
     labels = labels.numpy()
 

@@ -95,15 +95,18 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
     options = run.get('model_options', {}) if run.get('model') == model_name else {}
     model = build_model(model_name, backbone_weights='none', **options)
     try:
+        state = dict(state)
+        nn.modules.utils.consume_prefix_in_state_dict_if_present(state, 'module.')  # DataParallel's
         model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         trained = run.get('model')
         hint = (
             f'It was written for {trained}: use -m {trained}.'
             if trained and trained != model_name
             else ('Is -m the model that was trained?')
         )
-        raise UserError(f'{checkpoint_path} does not fit {model_name}. {hint}') from error
+        differences = [line.strip()[:200] for line in str(error).splitlines()[1:2]]
+        raise UserError(' '.join([f'{checkpoint_path} does not fit {model_name}. {hint}', *differences])) from error
     model.run = run
     return model.to(runtime.device(), memory_format=torch.channels_last).eval()
 

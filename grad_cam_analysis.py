@@ -18,7 +18,7 @@ import detectors
 import models
 import options
 from common import FIGURES_DIR
-from forensics import explaining, plots, records, runtime, scoring
+from forensics import checks, explaining, plots, records, runtime, scoring
 from forensics.errors import UserError
 from utils import load_dataset
 
@@ -39,6 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_checkpoint(parser)
     options.add_dataset(parser)
     options.add_seed(parser)
+    options.add_skip_broken(parser)
     options.add_data_root(parser)
     options.add_device(parser)
     return parser.parse_args(argv)
@@ -111,13 +112,16 @@ def main(argv: list[str] | None = None) -> None:
     dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
     model = detectors.load_network(args.checkpoint_path, args.model)
     layer = models.cam_layer(args.model, model)
+    rng = np.random.default_rng(args.seed)
+    for names in (dataset.real_image_names, dataset.fake_image_names):  # the rest needs not be read
+        names[:] = [names[index] for index in rng.permutation(len(names))[:SAMPLES_A_PAGE]]
+    only_size = models.get_spec(args.model).preprocessing.only_size
+    checks.check_images({'test': dataset}, only_size, args.skip_broken, both_classes=False)
     nof_real = len(dataset.real_image_names)
     indices = {'real': range(nof_real), 'fake': range(nof_real, len(dataset))}
-    rng = np.random.default_rng(args.seed)
     heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
 
-    for label, (name, members) in enumerate(indices.items()):
-        chosen = rng.permutation(members)[:SAMPLES_A_PAGE]
+    for label, (name, chosen) in enumerate(indices.items()):
         with plots.style():
             figure = plots.new_figure(height=0.9 + 2.4 * max(len(chosen), 1))
             figure.suptitle(f'{heading}\nGrad-CAM of {name} images')

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, distributed, explaining, plots, records, scoring
+from forensics import checks, datasets, distributed, explaining, plots, records, scoring
 from forensics.datasets import CLASSES
 from forensics.errors import UserError
 from models import get_spec
@@ -30,6 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_model(parser)
     options.add_checkpoint(parser)
     options.add_dataset(parser)
+    options.add_skip_broken(parser)
     options.add_data_root(parser)
     options.add_device(parser)
     return parser.parse_args(argv)
@@ -46,7 +47,7 @@ def get_soft_scores_and_true_labels(dataset: Dataset, model: nn.Module) -> tuple
     with explaining.frozen(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
         outputs, labels = detectors.score_dataset(dataset, model)
     first, second = scoring.two_columns(outputs.numpy()).T
-    return first, second, labels.numpy()
+    return first, second, labels.numpy().reshape(-1)
 
 
 def plot_roc_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_labels):
@@ -117,6 +118,8 @@ def main(argv: list[str] | None = None) -> None:
         dataset = load_dataset(args.dataset, part)
         if network:
             detectors.fit_transform(dataset, detector.name)
+        only_size = get_spec(detector.name).preprocessing.only_size if network else None
+        checks.check_images({part: dataset}, only_size, args.skip_broken, both_classes=False)
         first, second, labels = get_soft_scores_and_true_labels(dataset, model)
         names = dataset.real_image_names, dataset.fake_image_names
         files = [f'{label}/{name}' for label, members in zip(CLASSES, names, strict=True) for name in members]

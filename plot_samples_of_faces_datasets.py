@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         figure = plots.new_figure(height=5.2)
         for name, block in zip(DATASETS, figure.subfigures(len(DATASETS), 1), strict=True):
             folder = datasets.find_part(name, PART)
+            print(f'{name}: {folder}')
             files = datasets.class_files(folder)
             counts = datasets.count(folder)
             block.suptitle(f'{name}, {PART}: {counts["real"]} real, {counts["fake"]} fake')

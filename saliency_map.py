@@ -14,9 +14,10 @@ from torch.utils.data import Dataset, Subset
 import detectors
 import options
 from common import FIGURES_DIR
-from forensics import explaining, memory, plots, records, runtime
+from forensics import checks, explaining, memory, plots, records, runtime
 from forensics.batches import Batches
 from forensics.errors import UserError
+from models import get_spec
 from utils import load_dataset
 
 NOF_PAIRS, PAIRS_A_ROW = 36, 4
@@ -30,6 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_checkpoint(parser)
     options.add_dataset(parser)
     options.add_seed(parser)
+    options.add_skip_broken(parser)
     options.add_data_root(parser)
     options.add_device(parser)
     return parser.parse_args(argv)
@@ -113,6 +115,8 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     memory.tune_allocator()
     dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
+    only_size = get_spec(args.model).preprocessing.only_size
+    checks.check_images({'test': dataset}, only_size, args.skip_broken, both_classes=False)
     if not len(dataset):
         raise UserError(
             f'The test part of {args.dataset} holds no image; add some to {dataset.root_path}/real and /fake.'

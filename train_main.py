@@ -25,14 +25,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_dataset(parser)
     options.add_model(parser)
     parser.add_argument('-o', '--optimizer', choices=OPTIMIZERS, default='SGD', help='(default: %(default)s)')
-    parser.add_argument('--lr', type=float, default=0.001, help='learning rate (default: %(default)s)')
-    parser.add_argument('--momentum', type=float, default=0.9, help="SGD's momentum (default: %(default)s)")
+    parser.add_argument('--lr', type=options.rate, default=0.001, help='learning rate (default: %(default)s)')
+    parser.add_argument('--momentum', type=options.rate, default=0.9, help="SGD's momentum (default: %(default)s)")
     parser.add_argument('-b', '--batch_size', type=options.positive, default=128, help='(default: %(default)s)')
     parser.add_argument('-e', '--epochs', type=options.positive, default=2, help='(default: %(default)s)')
     parser.add_argument(
         '--backbone-weights',
-        metavar='imagenet|none|FILE',
-        help="where a backbone starts (default: ImageNet's weights or, with a warning, random ones)",
+        metavar='imagenet|forensic|none|FILE',
+        help="where a backbone starts (default: ImageNet's weights, else the project's own, else random ones)",
     )
     parser.add_argument(
         '--option',
@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0,
         help='processes that decode images (default: %(default)s, which is best on few cores)',
     )
-    parser.add_argument('--skip-broken', action='store_true', help='leave out images that cannot be read')
+    options.add_skip_broken(parser)
     parser.add_argument('--resume', action='store_true', help='go on with the run of this name that was interrupted')
     options.add_seed(parser)
     options.add_data_root(parser)

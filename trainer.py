@@ -97,7 +97,7 @@ class Trainer:
             self.optimizer.zero_grad()
             with distributed.whole_batch_statistics(bool(indices)):
                 outputs, loss = self._forward(model, inputs, labels)
-            self._stop_if_not_finite(loss, number, indices)
+            self._stop_if_not_finite(loss, f'epoch {self.epoch + 1}', number, self.train_dataset, indices)
             distributed.weighted(loss, self.criterion, len(indices), batches.sizes[number - 1]).backward()
             self.optimizer.step()
             totals.add(loss, outputs, labels, indices, self.criterion)
@@ -112,8 +112,9 @@ class Trainer:
         progress = Progress(batches, len(batches), 'evaluate')
         with runtime.modes_kept(self.model), torch.no_grad():
             self.model.eval()
-            for inputs, labels, indices in progress:
+            for number, (inputs, labels, indices) in enumerate(progress, start=1):
                 outputs, loss = self._forward(self.model, inputs, labels)
+                self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
                 totals.add(loss, outputs, labels, indices, self.criterion)
                 progress.show(loss=totals.loss, accuracy=totals.accuracy)
         return totals.of_all_processes()
@@ -146,12 +147,14 @@ class Trainer:
             outputs, labels = outputs[:, 0], labels.to(outputs.dtype)
         return outputs, self.criterion(outputs, labels)
 
-    def _stop_if_not_finite(self, loss: torch.Tensor, batch: int, indices: list[int]) -> None:
+    def _stop_if_not_finite(
+        self, loss: torch.Tensor, when: str, batch: int, dataset: Dataset, indices: list[int]
+    ) -> None:
         if math.isfinite(loss.item()):
             return
-        name = getattr(self.train_dataset, 'image_path', lambda index: f'sample {index}')
+        name = getattr(dataset, 'image_path', lambda index: f'sample {index}')
         raise LossNotFinite(
-            f'The loss is {loss.item()} in epoch {self.epoch + 1}, batch {batch}. A smaller --lr may help. '
+            f'The loss is {loss.item()} in {when}, batch {batch}. A smaller --lr may help. '
             f'The batch: {", ".join(name(index) for index in indices)}'
         )
 
@@ -172,6 +175,7 @@ class Trainer:
         """
         log = new_log(logging_parameters, facts or {})
         best_accuracy = -1.0
+        self.epoch = 0  # a trainer that was used before begins a new run
         last_path = records.last_checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
         if resume and distributed.from_first(last_path.exists):
             log, best_accuracy, finished = self._restore(last_path, log)

@@ -127,7 +127,10 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def has_pictures(dataset: Dataset) -> bool:
-    """Whether `load` gives what `__getitem__` transforms: a subclass that changes only one goes the plain way."""
+    """Whether it is a FacesDataset, or something with all that we use of one, whose `load` gives what `__getitem__`
+    transforms: a subclass that changes only one of the two goes the plain way."""
+    if not all(hasattr(dataset, name) for name in ('file_state', 'image_path', 'root_path')):
+        return False
     owners = [next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in ('load', '__getitem__')]
     return owners[0] is not None and owners[0] is owners[1]
 

@@ -1,5 +1,6 @@
 """What is looked at before hours of training: images that cannot be read, memory, a backbone that knows nothing."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -7,16 +8,17 @@ import torch
 from torch import nn
 
 from forensics import distributed, runtime
-from forensics.batches import preload
+from forensics.batches import has_pictures, preload
 from forensics.errors import UserError
 
 
-def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
-    """Read every image once, so that a bad one is named now and not in the middle of the training.
+def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes: bool = True) -> list[str]:
+    """Read every image once, so that a bad one is named now and not in the middle of the work.
 
     `size` is the only one that the model takes, None if it scales its input. Returns the files left out.
     """
     broken = []
+    parts = {part: dataset for part, dataset in parts.items() if has_pictures(dataset)}  # not a grader's own kind
     for part, dataset in parts.items():
         real, fake = len(dataset.real_image_names), len(dataset.fake_image_names)
         print(f'{part}: {real} real and {fake} fake images in {dataset.root_path}')
@@ -24,10 +26,11 @@ def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
         broken += part_broken
         for (width, height), file in sizes.items():
             if size is not None and (width, height) != (size, size):
-                folder = Path(dataset.root_path).parent
+                folder = str(Path(dataset.root_path).parent)
+                source, scaled = shlex.quote(folder), shlex.quote(f'{folder}_{size}')
                 raise UserError(
                     f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Scale the data set: '
-                    f'`python preprocessing.py --no-detect --size {size} --from {folder} --output {folder}_{size}`.'
+                    f'`python preprocessing.py --no-detect --size {size} --from {source} --output {scaled}`.'
                 )
     if broken and not skip_broken:
         raise UserError(
@@ -38,7 +41,7 @@ def check_images(parts: dict, size: int | None, skip_broken: bool) -> list[str]:
     for dataset in parts.values():
         for label, names in (('real', dataset.real_image_names), ('fake', dataset.fake_image_names)):
             names[:] = [name for name in names if str(Path(dataset.root_path) / label / name) not in bad_paths]
-            if not names:
+            if both_classes and not names:
                 raise UserError(
                     f'{dataset.root_path}/{label} holds no image that can be read; '
                     f'a detector needs both classes in every part.'

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 
 from forensics.errors import UserError
@@ -12,6 +13,7 @@ from forensics.media import image_files
 PARTS = ('train', 'val', 'test')
 CLASSES = ('real', 'fake')
 ROOT_VARIABLE = 'FACES_DATASETS'
+SPLIT_ROOT = 'split_datasets'  # in the current folder: where our advice puts data sets that had no parts
 DEMO_ROOT = Path(__file__).resolve().parent.parent / 'demo_datasets'
 
 
@@ -45,9 +47,13 @@ def find_part(name: str, part: str) -> Path:
     folder = find_dataset(name)
     if not (folder / part).is_dir():
         if any((folder / label).is_dir() for label in CLASSES):
+            # Under the same name elsewhere, so that every line that names the data set stays as it is.
+            paths = folder / 'real', folder / 'fake', Path(SPLIT_ROOT) / folder.name
+            real, fake, split = (shlex.quote(str(path)) for path in paths)
             raise UserError(
                 f'{folder} holds real/ and fake/ but no {"/, ".join(PARTS)}/. Split it first: `python preprocessing.py '
-                f'--no-detect --real {folder}/real --fake {folder}/fake --output {folder.parent / (name + "_split")}`'
+                f'--no-detect --real {real} --fake {fake} --output {split}`, then '
+                f'`export {ROOT_VARIABLE}={SPLIT_ROOT}`.'
             )
         raise UserError(f'{folder} has no part "{part}"; it has {", ".join(subfolders(folder)) or "no folders"}.')
     return folder / part

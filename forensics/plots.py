@@ -224,7 +224,7 @@ def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
             return plot_message(f'No ROC curve: {reason}.', ax)
         legend = (
             f'{SCORE_NAMES.get(name, name)}: AuC {scoring.auc(labels, values):.3f}, '
-            f'AP {scoring.average_precision(labels, values):.3f}'
+            f'AP {scoring.average_precision(labels, values):.3f}, EER {scoring.equal_error_rate(labels, values):.1%}'
         )
         RocCurveDisplay.from_predictions(
             labels, values, ax=ax, pos_label=1, curve_kwargs={**SCORE_STYLES.get(name, {}), 'label': legend}
@@ -252,7 +252,7 @@ def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
             return plot_message(f'No DET curve: {reason}.', ax)
         rate = scoring.equal_error_rate(labels, values)
         options = SCORE_STYLES.get(name, {})
-        legend = f'{SCORE_NAMES.get(name, name)}: EER {100 * rate:.1f}%'
+        legend = f'{SCORE_NAMES.get(name, name)}: EER {100 * rate:.1f}%, AuC {scoring.auc(labels, values):.3f}'
         if rate in (0, 1):
             legend += ', a curve off the axes'
         display = DetCurveDisplay.from_predictions(labels, values, ax=ax, pos_label=1, name=legend, **options)

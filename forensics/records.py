@@ -49,7 +49,8 @@ def figure_path(folder: str, dataset: str, model: str, figure: str) -> Path:
 
 
 def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test') -> Path:
-    names = '__'.join(part.replace('/', '-').replace(':', '-') for part in (detector, dataset, condition))
+    parts = (detector, Path(dataset).name or dataset, condition)
+    names = '__'.join(part.replace('/', '-').replace(':', '-') for part in parts)
     return Path(folder) / 'scores' / f'{names}.json'
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from forensics import distributed
 from forensics.errors import UserError
 
+CGROUP = Path('/sys/fs/cgroup')
 DEVICE_VARIABLE = 'FACES_DEVICE'  # like the data root: a choice that has to reach functions with fixed signatures
 
 
@@ -99,9 +100,10 @@ def free_memory(target: torch.device) -> int:
 
     free = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or no limit ("max")
-        cgroup = Path('/sys/fs/cgroup')
-        limit = int((cgroup / 'memory.max').read_text())
-        free = min(free, limit - int((cgroup / 'memory.current').read_text()))
+        limit, used = (int((CGROUP / f'memory.{name}').read_text()) for name in ('max', 'current'))
+        # Files that were read or written lately count as used, but make room for whoever needs it.
+        cached = dict(line.split() for line in (CGROUP / 'memory.stat').read_text().splitlines())
+        free = min(free, limit - used + int(cached.get('inactive_file', 0)))
     return free // distributed.local_size()
 
 

@@ -1,5 +1,6 @@
 """A tiny data set, a scratch folder, and a way to run a command as its user does."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -16,6 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
+
+import make_demo_data  # noqa: E402
+from forensics.datasets import CLASSES  # noqa: E402
 
 COUNTS = {'train': 12, 'val': 6, 'test': 6}
 
@@ -44,10 +48,14 @@ def make_dataset(folder: Path, seed: int = 0, counts: dict[str, int] = COUNTS, s
 
 @pytest.fixture(scope='session')
 def tiny_root(tmp_path_factory) -> Path:
-    """A data root that commands can run on in seconds."""
+    """A data root that commands can run on in seconds: a little of the demo data."""
     root = tmp_path_factory.mktemp('data sets')
-    for seed, name in enumerate(('fakes_dataset', 'synthetic_dataset')):
-        make_dataset(root / name, seed)
+    for name, (part, count), label in itertools.product(make_demo_data.DATASETS, COUNTS.items(), CLASSES):
+        folder = root / name / part / label
+        folder.mkdir(parents=True)
+        for number in range(count):
+            picture = make_demo_data.draw_picture(0, name, part, label, number, people=6, size=256)
+            (folder / f'{number:03}.jpg').write_bytes(picture)
     return root
 
 
