@@ -76,7 +76,9 @@ def _group() -> Iterator[None]:
     local_rank = int(os.environ['LOCAL_RANK'])
     if cuda and local_rank < torch.cuda.device_count():
         torch.cuda.set_device(local_rank)  # what 'cuda' means from here on
-    _store, own_rank, processes = next(dist.rendezvous('env://'))
+    store, own_rank, processes = next(dist.rendezvous('env://'))
+    # After --max-restarts' restart the store still holds the addresses of the dead.
+    _store = dist.PrefixStore(f'attempt {os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)
     # Counts, sums and scores travel between the CPUs, also where the gradients go from GPU to GPU.
     backend = 'cpu:gloo,cuda:nccl' if cuda else 'gloo'
     dist.init_process_group(backend, store=_store, rank=own_rank, world_size=processes)
