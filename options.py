@@ -16,6 +16,9 @@ from forensics.errors import UserError
 def run(main: Callable) -> int:
     """Run a script's `main` and turn what the user has to know into one readable message and an exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not getattr(main, 'works_together', False):
+        print('error: torchrun is for train_main.py and numerical_analysis.py; start this one alone.', file=sys.stderr)
+        return 1
     try:
         result = main()
         sys.stdout.flush()  # what is printed into a file on a full disk fails here or never

@@ -66,6 +66,7 @@ def together(main: Callable) -> Callable:
         except BaseException as error:
             raise _last_words(error) from error
 
+    run.works_together = True  # options.run refuses the other commands, which would all write the same files
     return run
 
 

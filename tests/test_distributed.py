@@ -119,8 +119,8 @@ def dropout_resumed() -> list[dict]:
 
 
 @distributed.together
-def process(task: str) -> None:
-    if task == 'not finite':
+def process() -> None:
+    if sys.argv[1] == 'not finite':
         model = nn.Linear(4, 2)
         inputs = torch.full((8, 4), float('nan') if distributed.rank() == 1 else 1.0)
         data = TensorDataset(inputs, torch.arange(8) % 2)
@@ -136,7 +136,7 @@ def process(task: str) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(lambda: process(sys.argv[1])))
+    sys.exit(options.run(process))
 
 
 # --- the tests ------------------------------------------------------------

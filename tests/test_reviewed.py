@@ -13,6 +13,7 @@ import bonus_main
 import detectors
 import grad_cam_analysis
 import numerical_analysis
+import options
 import saliency_map
 import train_main
 from forensics import records, runtime
@@ -184,3 +185,10 @@ def test_only_weights_that_move_far_have_a_quicker_batchnorm(monkeypatch):
         return models.get_xception_based_model()[0].momentum
 
     assert [momentum(origin) for origin in ('imagenet', 'file:x.pth', 'random', 'forensic')] == [0.1, 0.1, 0.3, 0.3]
+
+
+def test_a_command_that_cannot_share_its_work_refuses_torchrun(monkeypatch, capsys):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert options.run(lambda: pytest.fail('it ran')) == 1
+    assert 'torchrun is for train_main.py' in capsys.readouterr().err
+    assert numerical_analysis.main.works_together and train_main.main.works_together
