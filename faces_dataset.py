@@ -38,7 +38,7 @@ class FacesDataset(Dataset):
         label = self.label(index)
         names = self.fake_image_names if label else self.real_image_names
         position = index % len(self) - label * len(self.real_image_names)
-        return str(Path(self.root_path) / CLASSES[label] / names[position])
+        return os.path.join(self.root_path, CLASSES[label], names[position])  # a million times: pathlib takes longer
 
     def label(self, index: int) -> int:
         return int(index % len(self) >= len(self.real_image_names))

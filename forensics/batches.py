@@ -89,7 +89,9 @@ class Batches:
         cache = ByteCache.of(self.dataset)
         if cache is not None and cache.complete:
             for indices in self.index_batches:
-                yield indices, cache.pictures[indices].permute(0, 3, 1, 2), cache.labels[indices]
+                # Whole rows, which plain indexing would copy value by value.
+                pictures = cache.pictures.index_select(0, torch.tensor(indices, dtype=torch.long))
+                yield indices, pictures.permute(0, 3, 1, 2), cache.labels[indices]
             return
         for indices, (pictures, labels) in zip(self.index_batches, self._loader(DecodedItems), strict=True):
             if cache is not None:
@@ -216,14 +218,17 @@ class BatchTransform:
     def __call__(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
         if self.crop or self.flip:
             pictures = self._augment(pictures, seeds)
-        inputs = pictures.float()
         if self.normalize is None:
-            return inputs.div_(255)
+            return pictures.float().div_(255)
+        # Row by row, a row's pixels and their three channels as one vector: broadcasting three numbers over the
+        # innermost dimension instead is ten times slower.
+        channels, height, width = pictures.shape[1:]
+        rows = pictures.permute(0, 2, 3, 1).flatten(2).float()
         mean, std = (
-            torch.as_tensor(values, dtype=torch.float32, device=inputs.device).view(1, -1, 1, 1)
+            255 * torch.as_tensor(values, dtype=torch.float32, device=rows.device).expand(channels).repeat(width)
             for values in (self.normalize.mean, self.normalize.std)
         )
-        return inputs.sub_(255 * mean).div_(255 * std)
+        return rows.sub_(mean).div_(std).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
     def _augment(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
         padding = (self.crop.padding or 0) if self.crop else 0
@@ -236,18 +241,19 @@ class BatchTransform:
             )
         augmented = torch.empty(
             (len(pictures), pictures.shape[1], height, width),
-            dtype=pictures.dtype,
-            device=pictures.device,
+            device=pictures.device,  # as floats: the copy below turns bytes into them on the way
             memory_format=torch.channels_last,
         )
-        state = torch.get_rng_state()
+        generator = torch.Generator()  # a private one: another thread may be drawing from the global one
+        spare = padded.shape[-2] - height, padded.shape[-1] - width
         for picture, source, seed in zip(augmented, padded, seeds, strict=True):
-            torch.default_generator.manual_seed(seed)  # then torchvision's own draws, in its own order
-            top, left = self.crop.get_params(source, (height, width))[:2] if self.crop else (0, 0)
+            generator.manual_seed(seed)  # then the draws of torchvision's two transforms, in their order
+            top, left = (
+                (int(torch.randint(most + 1, (1,), generator=generator)) for most in spare) if any(spare) else (0, 0)
+            )
             crop = source[:, top : top + height, left : left + width]
-            flipped = self.flip is not None and torch.rand(1) < self.flip.p
+            flipped = self.flip is not None and torch.rand(1, generator=generator) < self.flip.p
             picture.copy_(crop.flip(-1) if flipped else crop)
-        torch.set_rng_state(state)
         return augmented
 
 
