@@ -348,10 +348,10 @@ def test_noise_of_a_picture_does_not_depend_on_the_others(loaded, workdir, call_
 
 def test_networks_and_support_vector_machines(workdir, tiny_root, call_main):
     torch.manual_seed(0)
-    run = {'model': 'MyNet', 'dataset': 'synthetic_dataset', 'backbone_weights': 'random'}
+    run = {'model': 'MyNet', 'dataset': 'fakes_dataset', 'backbone_weights': 'random'}
     records.save_checkpoint('checkpoints/net.pt', {'model': MyNet().state_dict(), 'run': run})
-    svm = spectral_detector(tiny_root / 'fakes_dataset')
-    svm.run |= {'dataset': 'fakes_dataset'}
+    svm = spectral_detector(tiny_root / 'synthetic_dataset')
+    svm.run |= {'dataset': 'synthetic_dataset'}
     svm.save('checkpoints/svm.npz')
     status, printed, errors = call_main(
         benchmark, '--checkpoints', 'checkpoints/net.pt', 'checkpoints/svm.npz',
@@ -363,11 +363,11 @@ def test_networks_and_support_vector_machines(workdir, tiny_root, call_main):
         table = list(csv.DictReader(opened))
     assert len(table) == 2 * 2 * 4 + 2
     assert [(r['detector'], r['dataset']) for r in table if r['own'] == 'True' and not r['perturbation']] == [
-        ('net', 'synthetic_dataset'), ('svm', 'fakes_dataset')
+        ('net', 'fakes_dataset'), ('svm', 'synthetic_dataset')
     ]  # fmt: skip
     assert len(strict_json()['rows']) == len(table)
-    grainy = [r['auc'] for r in table if r['detector'] == 'svm' and r['dataset'] == 'fakes_dataset']
-    assert grainy[0] == '1.0', 'the fakes of the tiny set are grainy, and a spectrum shows it'
+    own = [r['auc'] for r in table if r['detector'] == 'svm' and r['dataset'] == 'synthetic_dataset']
+    assert own[0] == '1.0', 'a generated picture has a ring in its spectrum'
     figures = sorted(path.name for path in (workdir / 'figures').iterdir())
     assert figures == ['benchmark_heat_map.png', 'benchmark_perturbations.png']
 

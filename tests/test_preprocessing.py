@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -111,10 +112,12 @@ def test_the_line_that_the_error_for_missing_parts_names_works(crops, monkeypatc
     monkeypatch.setenv('FACES_DATASETS', str(tmp_path))
     with pytest.raises(UserError) as error:
         find_part('X', 'train')
-    line = str(error.value).split('`')[1].split()
+    monkeypatch.chdir(tmp_path)
+    line = shlex.split(str(error.value).split('`')[1])
     assert line[:2] == ['python', 'preprocessing.py']
     assert preprocessing.main(line[2:]) == 0
-    assert find_part('X_split', 'train').is_dir()
+    monkeypatch.setenv(*str(error.value).split('`')[3].removeprefix('export ').split('='))
+    assert find_part('X', 'train') == Path('split_datasets/X/train')
 
 
 def test_pictures_of_another_size_are_scaled(crops, tmp_path):
