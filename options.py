@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from forensics.datasets import ROOT_VARIABLE
@@ -19,6 +20,7 @@ def run(main: Callable) -> int:
     if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not getattr(main, 'works_together', False):
         print('error: torchrun is for train_main.py and numerical_analysis.py; start this one alone.', file=sys.stderr)
         return 1
+    hook, sys.unraisablehook = sys.unraisablehook, press_again
     try:
         result = main()
         sys.stdout.flush()  # what is printed into a file on a full disk fails here or never
@@ -26,6 +28,7 @@ def run(main: Callable) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        sys.unraisablehook = lambda _: None  # what was cut off in its middle may complain while it is cleared away
         return 130
     except BrokenPipeError:  # `... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,7 +46,21 @@ def run(main: Callable) -> int:
         except OSError:  # the interpreter would complain of it a second time
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        sys.unraisablehook = hook
     return result if isinstance(result, int) else 0
+
+
+def press_again(unraisable) -> None:
+    """Ctrl-C comes once more if it came where Python ignores every error: in a destructor, or in the fork that starts a
+    worker, which takes a large process tens of milliseconds."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        # To the main thread itself: only so does it wake one that waits.
+        timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
