@@ -1,6 +1,6 @@
 """The obvious solution of the assignment, as a textbook would write it. The project's speed is measured against it:
 
-python benchmarks/textbook.py demo_datasets      # the assignment's three trainings and their analysis, in one process
+python benchmarks/textbook.py demo_datasets train_main.py -d fakes_dataset -m SimpleNet -e 5     # into this folder
 
 Pillow opens the pictures, torchvision transforms them one by one, a DataLoader without workers puts them together.
 Networks apply ReLU before the pooling and keep PyTorch's default memory format, Adam is the default one, evaluation
@@ -8,9 +8,7 @@ goes the way of training, and the C library's allocator is left as it is.
 """
 
 import argparse
-import copy
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +80,7 @@ MODELS = {
 }
 
 
-# --- training and analysis ------------------------------------------------------------
+# --- loops ------------------------------------------------------------
 
 
 def train_epoch(model, loader, optimizer, criterion) -> tuple[float, float]:
@@ -125,8 +123,11 @@ def saliency_maps(model, dataset: Dataset) -> dict[int, np.ndarray]:
     return {label: np.stack(of_class) for label, of_class in maps.items()}
 
 
-def train(root: Path, dataset: str, name: str, epochs: int, folder: Path) -> nn.Module:
-    """Train, keep the best epoch and plot the curves, as train_main.py and plot_accuracy_and_loss.py do."""
+# --- the assignment's commands ------------------------------------------------------------
+
+
+def train_main(root: Path, dataset: str, name: str, epochs: int) -> None:
+    """Train, keep the best epoch and plot the curves: plot_accuracy_and_loss.py's work is in here."""
     import matplotlib.pyplot as plt
 
     model = MODELS[name]()
@@ -141,84 +142,93 @@ def train(root: Path, dataset: str, name: str, epochs: int, folder: Path) -> nn.
         results += [evaluate(model, loaders[part], criterion) for part in ('val', 'test')]
         curves.append(results)
         if results[1][1] > best:
-            best, state = results[1][1], copy.deepcopy(model.state_dict())
-            torch.save(state, folder / f'{dataset}_{name}.pt')
+            best = results[1][1]
+            torch.save(model.state_dict(), f'{dataset}_{name}.pt')
     for quantity in (0, 1):
         figure, ax = plt.subplots()
         ax.plot([[part[quantity] for part in results] for results in curves])
-        figure.savefig(folder / f'{dataset}_{name}_{quantity}.png')
-        plt.close(figure)
-    model.load_state_dict(state)
-    return model
+        figure.savefig(f'{dataset}_{name}_{quantity}.png')
 
 
-def analyse(root: Path, dataset: str, name: str, model: nn.Module, folder: Path, saliency: bool) -> None:
-    """ROC and DET curves, saliency and Grad-CAM, as the three analysis scripts draw them."""
+def trained(dataset: str, name: str) -> nn.Module:
+    model = MODELS[name]()
+    model.load_state_dict(torch.load(f'{dataset}_{name}.pt'))
+    return model.eval()
+
+
+def numerical_analysis(root: Path, dataset: str, name: str) -> None:
     import matplotlib.pyplot as plt
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.image import show_cam_on_image
     from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 
-    def save(figure, what: str) -> None:
-        figure.savefig(folder / f'{dataset}_{name}_{what}.png')
-        plt.close(figure)
-
-    test = Faces(root / dataset / 'test', TEST)
-    model.eval()
+    model = trained(dataset, name)
     scores, labels = [], []
     with torch.no_grad():
-        for inputs, targets in DataLoader(test, 32):
+        for inputs, targets in DataLoader(Faces(root / dataset / 'test', TEST), 32):
             scores.append(model(inputs).numpy())
             labels.append(targets.numpy())
     scores, labels = np.concatenate(scores), np.concatenate(labels)
-    three_scores = scores[:, 0], scores[:, 1], scores[:, 1] - scores[:, 0]
     for what, curve in (('roc', roc_curve), ('det', det_curve)):
         figure, ax = plt.subplots()
-        for values in three_scores:
+        for values in (scores[:, 0], scores[:, 1], scores[:, 1] - scores[:, 0]):
             ax.plot(*curve(labels, values)[:2], label=f'AuC {roc_auc_score(labels, values):.3f}')
         ax.legend()
-        save(figure, what)
+        figure.savefig(f'{dataset}_{name}_{what}.png')
 
-    if saliency:
-        maps = saliency_maps(model, test)
-        figure, axes = plt.subplots(1, 2)
-        for ax, of_class in zip(axes, maps.values(), strict=True):
-            ax.imshow(of_class.mean(axis=0))
-        save(figure, 'mean_saliency')
-        chosen = [*maps[0][:18], *maps[1][:18]]
-        figure, axes = plt.subplots(9, 8, figsize=(7, 9))
-        for saliency_map, (left, right) in zip(chosen, axes.reshape(-1, 2), strict=False):
-            left.imshow(test[0][0].permute(1, 2, 0).clamp(0, 1))
-            right.imshow(saliency_map)
-        save(figure, 'saliency')
 
+def saliency_map(root: Path, dataset: str, name: str) -> None:
+    import matplotlib.pyplot as plt
+
+    test = Faces(root / dataset / 'test', TEST)
+    maps = saliency_maps(trained(dataset, name), test)
+    figure, axes = plt.subplots(1, 2)
+    for ax, of_class in zip(axes, maps.values(), strict=True):
+        ax.imshow(of_class.mean(axis=0))
+    figure.savefig(f'{dataset}_{name}_mean_saliency.png')
+    in_order = [*maps[0], *maps[1]]
+    figure, axes = plt.subplots(9, 8, figsize=(7, 9))
+    for index, (left, right) in zip(np.random.permutation(len(test))[:36], axes.reshape(-1, 2), strict=False):
+        left.imshow(test[index][0].permute(1, 2, 0).clamp(0, 1))
+        right.imshow(in_order[index])
+    figure.savefig(f'{dataset}_{name}_saliency.png')
+
+
+def grad_cam_analysis(root: Path, dataset: str, name: str) -> None:
+    import matplotlib.pyplot as plt
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.image import show_cam_on_image
+
+    test, model = Faces(root / dataset / 'test', TEST), trained(dataset, name)
     cam = GradCAM(model, [model.conv3])
     for label in (0, 1):
         figure, axes = plt.subplots(3, 2)
-        for index, (left, right) in zip(np.flatnonzero(labels == label), axes, strict=False):
-            image = test[int(index)][0]
+        members = [index for index, (_, other) in enumerate(test.files) if other == label]
+        for index, (left, right) in zip(members, axes, strict=False):
+            image = test[index][0]
             picture = image.permute(1, 2, 0).clamp(0, 1).numpy()
             left.imshow(picture)
-            right.imshow(show_cam_on_image(picture, cam(image[None])[0]))
-        save(figure, f'grad_cam_{label}')
+            right.imshow(show_cam_on_image(picture, cam(image[None], targets=None)[0]))
+        figure.savefig(f'{dataset}_{name}_grad_cam_{label}.png')
+
+
+COMMANDS = {
+    f'{function.__name__}.py': function
+    for function in (train_main, numerical_analysis, saliency_map, grad_cam_analysis)
+}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('root', type=Path, help='the folder of fakes_dataset and synthetic_dataset')
-    args = parser.parse_args(argv)
+    parser.add_argument('root', type=Path, help='the folder of the data sets')
+    parser.add_argument('command', choices=COMMANDS, help="a command of the assignment; its other options don't matter")
+    parser.add_argument('-d', '--dataset', default='fakes_dataset')
+    parser.add_argument('-m', '--model', choices=MODELS, default='SimpleNet')
+    parser.add_argument('-e', '--epochs', type=int)
+    args, _ = parser.parse_known_args(argv)
     import matplotlib
 
     matplotlib.use('Agg')
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        for dataset, name, epochs, saliency in (
-            ('fakes_dataset', 'SimpleNet', 5, True),
-            ('synthetic_dataset', 'SimpleNet', 5, False),
-            ('synthetic_dataset', 'XceptionBased', 2, True),
-        ):
-            model = train(args.root, dataset, name, epochs, folder)
-            analyse(args.root, dataset, name, model, folder, saliency)
+    epochs = {} if args.epochs is None else {'epochs': args.epochs}
+    COMMANDS[args.command](args.root, args.dataset, args.model, **epochs)
 
 
 if __name__ == '__main__':
