@@ -134,6 +134,10 @@ def load_forensic_weights(model: nn.Module, mean: Sequence[float], std: Sequence
     They have learned on another normalisation. The first convolution is linear and adds no border, so that turning
     one into the other can be left to its weights and the running mean of the BatchNorm behind it.
     """
+    if not FORENSIC_WEIGHTS.exists():
+        raise UserError(
+            f'There are no {FORENSIC_WEIGHTS} yet. Make them with `python pretrain_backbone.py`, which takes hours.'
+        )
     load_backbone_weights(model, FORENSIC_WEIGHTS)
     from safetensors import safe_open
 

@@ -158,6 +158,12 @@ def test_without_the_hub_the_projects_own_weights_come_before_random_ones(forens
     assert build_model('timm:resnet10t').backbone_weights == 'random'  # they fit Xception alone
 
 
+def test_missing_forensic_weights_name_the_command_that_makes_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(xception, 'FORENSIC_WEIGHTS', tmp_path / 'none.safetensors')
+    with pytest.raises(models.UserError, match='none.safetensors yet.*python pretrain_backbone.py'):
+        build_model('XceptionTransfer', 'forensic')
+
+
 def test_forensic_weights_for_another_backbone_are_refused(forensic):
     with pytest.raises(models.UserError, match='Xception alone'):
         build_model('timm:resnet10t', 'forensic')
