@@ -83,7 +83,7 @@ ROWS = (
     Row('xception-saliency', 'XceptionBased, saliency maps', 'XceptionBased', 'saliency', (2, 2, 16), ratio=2.0),
 )  # fmt: skip
 QUICK = ('simplenet-first', 'simplenet', 'bonusnet', 'mynet', 'saliency')  # and these with few pictures
-QUICK_SIZES = {'counts': (16, 8, 8), 'batch': 8, 'product_size': 1024}
+QUICK_SIZES = {'counts': (8, 4, 4), 'batch': 4, 'product_size': 1024}
 STARTUP, WHOLE = 'startup', 'whole'
 TEXTBOOK_COMMANDS = ('train_main.py', 'numerical_analysis.py', 'saliency_map.py', 'grad_cam_analysis.py')
 WHOLE_RATIO, WHOLE_COUNTS = 1.8, (128, 32, 32)
