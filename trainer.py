@@ -7,6 +7,7 @@ import math
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -186,6 +187,7 @@ class Trainer:
             print(f'No unfinished run ({last_path}): starting from the beginning.')
         else:
             last_path.unlink(missing_ok=True)  # or this run, killed in its first epoch, would resume an older one
+        check_output(last_path, records.log_path(OUTPUT_DIR, logging_parameters.run_name))
         saved = self.epoch
         try:
             while self.epoch < epochs:
@@ -272,6 +274,15 @@ class Trainer:
         if 'processes' in log['run']:
             state['log']['run']['processes'] = log['run']['processes']  # another number may go on
         return state['log'], state['best_val_acc'], state['finished']
+
+
+@distributed.on_first
+def check_output(last_path: Path, log_path: Path) -> None:
+    """Say now, and not after hours of training, that a folder takes no files or that the log is damaged."""
+    for path in (last_path, log_path):
+        records.check_writable(path)
+    if log_path.exists():
+        records.read_runs(log_path)
 
 
 class Totals:

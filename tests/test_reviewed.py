@@ -64,6 +64,15 @@ class LastStepDiverges(torch.optim.SGD):
                 parameter.data.fill_(float('nan'))
 
 
+def test_a_damaged_log_is_told_before_the_training(workdir):
+    trained = toy()
+    (workdir / 'out').mkdir()
+    (workdir / 'out' / 'toys_Toy_SGD.json').write_text('[{"cut')
+    with pytest.raises(UserError, match='toys_Toy_SGD.json'):
+        trained.run(1, LOGGING)
+    assert trained.epoch == 0
+
+
 @pytest.fixture
 def checkpoint(workdir):
     model = build_model('MyNet')
