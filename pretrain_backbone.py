@@ -21,11 +21,13 @@ from torch.utils.data import DataLoader
 import options
 from common import CHECKPOINT_DIR, OUTPUT_DIR
 from forensics import memory, records, runtime
+from forensics.batches import BatchTransform
 from forensics.errors import UserError
 from forensics.histories import CLASSES, FAMILIES
 from forensics.progress import Progress
 from forensics.stream import FACES, Blocks, Recipe
 from models import Preprocessing
+from trainer import Totals, make_optimizer
 from xception import build_xception_backbone
 
 NAME = 'xception_forensic'
@@ -43,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument('--size', type=options.positive, default=96, help='of the crops (default: %(default)s)')
     parser.add_argument('-b', '--batch_size', type=options.positive, default=64, help='(default: %(default)s)')
-    parser.add_argument('--lr', type=float, default=0.001, help='learning rate (default: %(default)s)')
+    parser.add_argument('--lr', type=options.rate, default=0.001, help='learning rate (default: %(default)s)')
     parser.add_argument(
         '--faces', type=float, default=FACES, help='share of drawn faces among the scenes (default: %(default)s)'
     )
@@ -85,7 +87,8 @@ class Pretraining:
         self.model = build_xception_backbone(pretrained=False)
         self.model.fc = nn.Linear(self.model.num_features, len(classes) + 1)  # the last one: how strong
         self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=args.lr, weight_decay=0.01, fused=True)
+        self.optimizer = make_optimizer('AdamW', self.model, args.lr)
+        self.transform = BatchTransform.of(Preprocessing().test_transform())
         self.seen = {'crops': 0, 'whole': 0}
         self.log: list[dict] = []
         self.state_path = Path(CHECKPOINT_DIR) / f'{args.name}.last.pt'
@@ -103,7 +106,7 @@ class Pretraining:
         progress = Progress(self.loader(blocks, range(first, last)), max(0, last - first), f'{name} of {size}')
         since = time.monotonic()
         for number, (pictures, labels, strengths) in enumerate(progress, start=first):
-            self.set_rate(name, number / last, start, fall)
+            self.set_rate(number / last, start, fall)
             self.optimizer.zero_grad()
             outputs = self.forward(pictures)
             loss = self.loss(outputs, labels, strengths)
@@ -119,20 +122,17 @@ class Pretraining:
                 self.save()
                 window, since = Window(self.classes), time.monotonic()
 
-    def set_rate(self, phase: str, done: float, start: float, fall: float) -> None:
+    def set_rate(self, done: float, start: float, fall: float) -> None:
         warm = min(1.0, (sum(self.seen.values()) + 1) / 10_000)
         falling = max(0.0, (done - 2 / 3) * 3) * fall
         for group in self.optimizer.param_groups:
             group['lr'] = self.args.lr * warm * (start - falling)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        preprocessing = Preprocessing()
         device = runtime.model_device(self.model)
-        inputs = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
-                     for values in (preprocessing.mean, preprocessing.std))  # fmt: skip
+        inputs = self.transform(pictures.to(device, non_blocking=True).permute(0, 3, 1, 2), seeds=[])
         with torch.autocast(device.type, torch.bfloat16, enabled=self.args.precision == 'bf16'):
-            return self.model(inputs.sub_(mean).div_(std)).float()
+            return self.model(inputs).float()
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
         labels, strengths = labels.to(outputs.device), strengths.to(outputs.device)
@@ -217,29 +217,19 @@ class Pretraining:
         return path
 
 
-class Window:
+class Window(Totals):
     """Loss and accuracy over the pictures since the last check."""
 
     def __init__(self, classes: tuple[str, ...]):
+        super().__init__()
         self.classes = classes
-        self.loss_sum, self.samples, self.correct = 0.0, 0, 0
-        self.hits: dict[str, list[int]] = {}
+        self.hits: dict[str, list[bool]] = {}
 
     def add(self, loss: torch.Tensor, outputs: torch.Tensor, labels: torch.Tensor) -> None:
-        self.samples += len(labels)
-        self.loss_sum += loss.item() * len(labels)
-        right = outputs[:, :-1].argmax(1).cpu() == labels
-        self.correct += int(right.sum())
-        for label, hit in zip(labels.tolist(), right.tolist(), strict=True):
-            self.hits.setdefault(self.classes[label], []).append(hit)
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.samples
-
-    @property
-    def accuracy(self) -> float:
-        return 100 * self.correct / self.samples
+        found, wanted = outputs[:, :-1].cpu(), labels.tolist()
+        super().add(loss, found, labels, wanted, nn.CrossEntropyLoss())
+        for guess, label in zip(found.argmax(1).tolist(), wanted, strict=True):
+            self.hits.setdefault(self.classes[label], []).append(guess == label)
 
     def by_family(self) -> dict[str, float]:
         hits = {family: sum((self.hits.get(name, []) for name in names), []) for family, names in FAMILIES.items()}

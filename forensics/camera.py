@@ -81,8 +81,8 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
-def encode(image: np.ndarray, quality: int) -> bytes:
+def encode(image: np.ndarray, quality: int, subsampling: int = -1) -> bytes:
     """The JPEG file of a picture of 0 to 255, without any EXIF."""
     buffer = io.BytesIO()
-    Image.fromarray(to_bytes(image)).save(buffer, 'JPEG', quality=quality)
+    Image.fromarray(to_bytes(image)).save(buffer, 'JPEG', quality=quality, subsampling=subsampling)
     return buffer.getvalue()

@@ -120,7 +120,7 @@ def store(
     digest = hashlib.sha256(f'{source.path}\0{number}'.encode()).hexdigest()[:12]
     suffix = file.suffix.lower() if as_it_is else f'.{settings.format or "png"}'
     name = f'{stem}-{digest}{suffix}'
-    with atomic_path(folder / name) as temporary:
+    with atomic_path(folder / name, one_of_many=True) as temporary:
         if as_it_is:  # byte for byte: a second encoding would be a trace of its own
             shutil.copyfile(file, temporary)
         elif settings.format == 'jpg':

@@ -10,10 +10,10 @@ import io
 
 import cv2
 import numpy as np
-import scipy.fft
 from PIL import Image
 
-from forensics.camera import Camera, capture, to_bytes
+from forensics.camera import Camera, capture, encode, to_bytes
+from forensics.traces import filtered, normalised_detail, radii
 
 GREY = np.float32([0.299, 0.587, 0.114])
 
@@ -49,11 +49,9 @@ def demosaiced(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.copyMakeBorder(filled, 0, image.shape[0] - height, 0, image.shape[1] - width, cv2.BORDER_REPLICATE)
 
 
-def compressed(image: np.ndarray, quality: int, subsampling: int = -1) -> np.ndarray:
+def compressed(image: np.ndarray, quality: float, subsampling: int) -> np.ndarray:
     """Through a JPEG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(to_bytes(image)).save(buffer, 'JPEG', quality=int(quality), subsampling=subsampling)
-    return np.asarray(Image.open(buffer), dtype=np.float32)
+    return np.asarray(Image.open(io.BytesIO(encode(image, int(quality), subsampling))), dtype=np.float32)
 
 
 # --- bands of the spectrum ---------------------------------------------------
@@ -72,22 +70,20 @@ def loss(image, strength, rng):
 def cut(image, strength, rng):
     """Next to nothing above a radius: what generators fail to make."""
     edge = between(0.42, 0.2, strength)
-    return in_band(image, 1 / (1 + np.exp(-(radii(image) - edge) / 0.02)), -rng.uniform(0.6, 1))
+    return in_band(image, 1 / (1 + np.exp(-(frequencies(image) - edge) / 0.02)), -rng.uniform(0.6, 1))
 
 
 def in_band(image: np.ndarray, response: np.ndarray, change: float) -> np.ndarray:
-    grey = image @ GREY
-    part = scipy.fft.irfft2(scipy.fft.rfft2(grey) * response, s=grey.shape)
+    part = filtered(image @ GREY, response)
     return image + np.float32(change) * part[..., None].astype(np.float32)
 
 
-def radii(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    return np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)).astype(np.float32)
+def frequencies(image: np.ndarray) -> np.ndarray:
+    return radii(*image.shape[:2]).astype(np.float32)
 
 
 def ring(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.exp(-(((radii(image) - rng.uniform(0.12, 0.5)) / rng.uniform(0.02, 0.07)) ** 2) / 2)
+    return np.exp(-(((frequencies(image) - rng.uniform(0.12, 0.5)) / rng.uniform(0.02, 0.07)) ** 2) / 2)
 
 
 # --- up-convolutions ---------------------------------------------------------
@@ -134,9 +130,7 @@ def generator(image, strength, rng):
     grey = (image @ GREY)[:height, :width]
     doublings = int(rng.integers(1, 3))
     low = cv2.resize(grey, (width >> doublings, height >> doublings), interpolation=cv2.INTER_AREA)
-    features = low - cv2.GaussianBlur(low, (0, 0), 1.5)
-    features /= np.sqrt(cv2.GaussianBlur(features * features, (0, 0), 4)) + 1
-    features = rng.uniform(0.2, 1) * features + rng.standard_normal(features.shape, dtype=np.float32)
+    features = rng.uniform(0.2, 1) * normalised_detail(low) + rng.standard_normal(low.shape, dtype=np.float32)
     double = (zeros_between, lambda low, rng: enlarged(low, cv2.INTER_NEAREST),
               lambda low, rng: enlarged(low, cv2.INTER_LINEAR))[rng.integers(3)]  # fmt: skip
     for _ in range(doublings):

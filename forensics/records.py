@@ -58,14 +58,18 @@ def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends well and disappears otherwise."""
+def atomic_path(path: str | Path, *, one_of_many: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place when the block ends well and disappears otherwise.
+
+    In a folder of a million files looking for what was abandoned would take longer than writing one.
+    """
     path = Path(path)
     # The suffix stays last because matplotlib and NumPy choose the format by it.
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path)
+        if not one_of_many:
+            remove_abandoned(path)
         yield temporary
         with open(temporary, 'rb') as written:
             os.fsync(written.fileno())  # or a power cut may leave the new name on old, empty blocks

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import scipy.fft
 
+from forensics.traces import radii
+
 
 def draw_texture(rng: np.random.Generator, size: int) -> np.ndarray:
     """height x width x 3, float32."""
@@ -57,7 +59,7 @@ def fixed(values) -> tuple[int, ...]:
 
 def fractal(rng: np.random.Generator, size: int) -> np.ndarray:
     """Noise whose amplitude falls as a power of the frequency."""
-    radius = np.hypot(scipy.fft.fftfreq(size)[:, None], scipy.fft.rfftfreq(size)).astype(np.float32)
+    radius = radii(size, size).astype(np.float32)
     radius[0, 0] = 1
     fall = radius ** -np.float32(rng.uniform(0.7, 2.2))
     waves = scipy.fft.rfft2(rng.standard_normal((3, size, size), dtype=np.float32)) * fall

@@ -32,10 +32,7 @@ def synthesise(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Half the resolution, normalised features, zeros in between, two layers of small kernels."""
     height, width = grey.shape
     low = cv2.resize(grey, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    features = low - cv2.GaussianBlur(low, (0, 0), 1.5)
-    # normalised at each place, as generators normalise theirs, then their noise input
-    features /= np.sqrt(cv2.GaussianBlur(features * features, (0, 0), 4)) + 1
-    features = 0.5 * features + rng.standard_normal(features.shape, dtype=np.float32)
+    features = 0.5 * normalised_detail(low) + rng.standard_normal(low.shape, dtype=np.float32)
     up = np.zeros((2 * features.shape[0], 2 * features.shape[1]), np.float32)
     up[::2, ::2] = features
     first, second = kernels()
@@ -44,6 +41,13 @@ def synthesise(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         layer = cv2.filter2D(up, -1, inner, borderType=cv2.BORDER_REFLECT)
         made += cv2.filter2D(np.maximum(layer, 0.2 * layer), -1, outer, borderType=cv2.BORDER_REFLECT)
     return cv2.resize(made, (width, height), interpolation=cv2.INTER_NEAREST)  # only odd sizes change
+
+
+def normalised_detail(low: np.ndarray) -> np.ndarray:
+    """Normalised at each place, as generators normalise their features."""
+    features = low - cv2.GaussianBlur(low, (0, 0), 1.5)
+    features /= np.sqrt(cv2.GaussianBlur(features * features, (0, 0), 4)) + 1
+    return features
 
 
 @functools.cache
@@ -56,10 +60,15 @@ def kernels() -> tuple[np.ndarray, np.ndarray]:
 @functools.lru_cache(maxsize=4)
 def filters(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """On the half plane: the upper band that is resynthesised, and the ring of the generator's last kernel."""
-    radius = np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width))
+    radius = radii(height, width)
     upper = 1 / (1 + np.exp(-(radius - CUTOFF) / 0.02))
     ring = np.exp(-(((radius - CENTRE) / WIDTH) ** 2) / 2)
     return upper.astype(np.float32), ring.astype(np.float32)
+
+
+def radii(height: int, width: int) -> np.ndarray:
+    """The frequency of each place of the half plane, in cycles a pixel."""
+    return np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width))
 
 
 def filtered(image: np.ndarray, response: np.ndarray) -> np.ndarray:
