@@ -8,11 +8,14 @@ goes on, with a larger --images too. The weights go to checkpoints/xception_fore
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import scipy.fft
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -32,7 +35,9 @@ from xception import build_xception_backbone
 
 NAME = 'xception_forensic'
 CHECK_EVERY = 10_000  # pictures
-CHECK_BLOCKS = 8
+WARM_UP = 3_000
+CHECK_BLOCKS = 24
+PLAIN = 50_000  # pictures that are easy to tell apart, at the beginning
 LARGE = 256  # the size of the last phase, which is the detectors'
 
 
@@ -40,11 +45,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     parser.add_argument('--images', type=options.positive, default=300_000, help='small crops (default: %(default)s)')
     parser.add_argument(
-        '--large', type=options.non_negative, default=5_000,
+        '--large', type=options.non_negative, default=3_000,
         help=f'pictures of {LARGE} pixels after them (default: %(default)s)',
     )  # fmt: skip
-    parser.add_argument('--size', type=options.positive, default=96, help='of the crops (default: %(default)s)')
-    parser.add_argument('-b', '--batch_size', type=options.positive, default=64, help='(default: %(default)s)')
+    parser.add_argument('--size', type=options.positive, default=64, help='of the crops (default: %(default)s)')
+    parser.add_argument('-b', '--batch_size', type=options.positive, default=32, help='(default: %(default)s)')
     parser.add_argument('--lr', type=options.rate, default=0.001, help='learning rate (default: %(default)s)')
     parser.add_argument(
         '--faces', type=float, default=FACES, help='share of drawn faces among the scenes (default: %(default)s)'
@@ -71,8 +76,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.resume:
         pretraining.restore()
     try:
-        pretraining.phase('crops', args.size, args.batch_size, args.images, fall=0.9)
-        pretraining.phase('whole', LARGE, max(1, args.batch_size // 4), args.large, start=0.1, fall=0.1)
+        recipe = Recipe(args.size, args.batch_size, args.faces, classes)
+        plain = min(PLAIN, args.images)
+        pretraining.phase('plain', dataclasses.replace(recipe, faintest=0.5, quality=90), plain, fall=0)
+        pretraining.phase('crops', recipe, args.images - plain, fall=0.9)
+        whole = dataclasses.replace(recipe, size=LARGE, pictures=max(1, args.batch_size // 2))
+        pretraining.phase('whole', whole, args.large, start=0.1, fall=0.1)
     except KeyboardInterrupt:
         pretraining.save()
         print('\nInterrupted and saved; the same line with --resume goes on.', flush=True)
@@ -86,24 +95,29 @@ class Pretraining:
         self.args, self.classes = args, classes
         self.model = build_xception_backbone(pretrained=False)
         self.model.fc = nn.Linear(self.model.num_features, len(classes) + 1)  # the last one: how strong
+        start_with_cosines(self.model.conv1)
         self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
+        # Half precision would round the picture's own grey levels, and with them the traces.
+        self.model.conv1.forward = torch.autocast(runtime.device().type, enabled=False)(self.model.conv1.forward)
         self.optimizer = make_optimizer('AdamW', self.model, args.lr)
         self.transform = BatchTransform.of(Preprocessing().test_transform())
-        self.seen = {'crops': 0, 'whole': 0}
+        self.seen = {'plain': 0, 'crops': 0, 'whole': 0}
         self.log: list[dict] = []
         self.state_path = Path(CHECKPOINT_DIR) / f'{args.name}.last.pt'
 
     # --- training ------------------------------------------------------------
 
-    def phase(self, name: str, size: int, batch: int, images: int, start: float = 1.0, fall: float = 0.9) -> None:
+    def phase(self, name: str, recipe: Recipe, images: int, start: float = 1.0, fall: float = 0.9) -> None:
         """Train until `images` were seen in this phase; the learning rate is `start`, and in the last third it falls
         by `fall`."""
-        recipe = Recipe(size, batch, self.args.faces, self.classes)
+        batch = recipe.pictures
         first, last = self.seen[name] // batch, images // batch
-        blocks = Blocks(recipe, self.args.seed + (1 if name == 'whole' else 0))
+        blocks = Blocks(recipe, self.args.seed + list(self.seen).index(name))
         self.model.train()
         window = Window(self.classes)
-        progress = Progress(self.loader(blocks, range(first, last)), max(0, last - first), f'{name} of {size}')
+        progress = Progress(
+            self.loader(blocks, range(first, last)), max(0, last - first), f'{name}, {recipe.size} pixels'
+        )
         since = time.monotonic()
         for number, (pictures, labels, strengths) in enumerate(progress, start=first):
             self.set_rate(number / last, start, fall)
@@ -123,7 +137,7 @@ class Pretraining:
                 window, since = Window(self.classes), time.monotonic()
 
     def set_rate(self, done: float, start: float, fall: float) -> None:
-        warm = min(1.0, (sum(self.seen.values()) + 1) / 10_000)
+        warm = min(1.0, (sum(self.seen.values()) + 1) / WARM_UP)
         falling = max(0.0, (done - 2 / 3) * 3) * fall
         for group in self.optimizer.param_groups:
             group['lr'] = self.args.lr * warm * (start - falling)
@@ -171,7 +185,7 @@ class Pretraining:
             Path(OUTPUT_DIR) / f'pretrain_{self.args.name}.json', {'arguments': vars(self.args), 'checks': self.log}
         )
         print(
-            f'{self.seen["crops"]:,} + {self.seen["whole"]:,} images: train loss {window.loss:.3f}, accuracy '
+            f'{" + ".join(f"{seen:,}" for seen in self.seen.values())} images: train loss {window.loss:.3f}, accuracy '
             f'{window.accuracy:.1f}; new ones {checked.loss:.3f}, {checked.accuracy:.1f}; '
             f'{entry["images_a_second"]:.1f} a second',
             flush=True,
@@ -215,6 +229,17 @@ class Pretraining:
         with records.atomic_path(path) as temporary:
             save_file(weights, temporary, {name: json.dumps(value) for name, value in facts.items()})
         return path
+
+
+def start_with_cosines(layer: nn.Conv2d) -> None:
+    """One frequency of one colour difference a kernel. Traces are fainter than the picture by a hundred times and lie
+    where it is faintest; the BatchNorm behind these kernels makes every frequency equally strong, while it leaves
+    random kernels with what is strongest, the picture's brightness."""
+    waves = torch.from_numpy(scipy.fft.dct(np.eye(layer.kernel_size[0], dtype=np.float32), axis=0, norm='ortho'))
+    colours = torch.from_numpy(scipy.fft.dct(np.eye(layer.in_channels, dtype=np.float32), axis=0, norm='ortho'))
+    basis = torch.einsum('ci,ay,bx->abciyx', colours, waves, waves).reshape(-1, *layer.weight.shape[1:])
+    with torch.no_grad():
+        layer.weight[: len(basis)] = basis[: len(layer.weight)]
 
 
 class Window(Totals):

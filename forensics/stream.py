@@ -1,5 +1,6 @@
 """An endless stream of pictures with a known history, in blocks: block n of a seed is the same wherever it is made."""
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,8 @@ from forensics.histories import CLASSES, apply_trace, compressed, photograph
 from forensics.people import draw_moment, draw_person
 from forensics.textures import draw_texture
 
-SCENES = 8  # drawn for a block; many pictures show one scene, so that the scene does not tell the trace
+SCENES = 16  # in view of a block; many pictures show one scene, so that the scene does not tell the trace
+BLOCKS = 8  # one after the other that show the same scenes, as drawing those is most of the work
 FACES = 0.25  # of the scenes: a face takes ten times as long to draw as a texture
 MARGIN = 24  # cut off in the end, so that no filter's border shows and the blocks of the JPEG start anywhere
 
@@ -22,9 +24,11 @@ class Recipe:
     """What the pictures of a stream are."""
 
     size: int = 96
-    pictures: int = 64  # in a block
+    pictures: int = 32  # in a block
     faces: float = FACES
     classes: tuple[str, ...] = CLASSES
+    faintest: float = 0.0  # strength
+    quality: int = 70  # the lowest of the last JPEG
 
 
 class Blocks(Dataset):
@@ -35,40 +39,47 @@ class Blocks(Dataset):
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         cv2.setNumThreads(1)  # the other cores have their own blocks
-        return draw_block(self.recipe, np.random.default_rng([self.seed, number]))
+        scenes = draw_scenes(self.recipe.size, self.recipe.faces, self.seed, number // BLOCKS)
+        return draw_block(self.recipe, scenes, np.random.default_rng([self.seed, number]))
 
 
-def draw_block(recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    scenes = [draw_scene(recipe, rng) for _ in range(SCENES)]
+@functools.lru_cache(maxsize=1)
+def draw_scenes(size: int, faces: float, seed: int, number: int) -> list[np.ndarray]:
+    rng = np.random.default_rng([seed, number, SCENES])
+    return [draw_scene(size, faces, rng) for _ in range(SCENES)]
+
+
+def draw_scene(size: int, faces: float, rng: np.random.Generator) -> np.ndarray:
+    size += MARGIN
+    if rng.random() < faces:
+        return draw_face(draw_person(rng), draw_moment(rng), rng, max(256, size)).image
+    return draw_texture(rng, max(160, size))
+
+
+def draw_block(recipe: Recipe, scenes: list, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # The opposite of every trace is none.
     weights = np.array([3.0 if name == 'untouched' else 1.0 for name in recipe.classes])
     classes = rng.choice(len(recipe.classes), recipe.pictures, p=weights / weights.sum())
-    strengths = rng.uniform(0, 1, recipe.pictures).astype(np.float32)
+    strengths = rng.uniform(recipe.faintest, 1, recipe.pictures).astype(np.float32)
     pictures = np.stack(
         [
-            draw_sample(recipe.classes[label], float(strength), scenes, recipe.size, rng)
+            draw_sample(recipe, recipe.classes[label], float(strength), scenes, rng)
             for label, strength in zip(classes, strengths, strict=True)
         ]
     )
     return pictures, classes.astype(np.int64), strengths
 
 
-def draw_scene(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    size = recipe.size + MARGIN
-    if rng.random() < recipe.faces:
-        return draw_face(draw_person(rng), draw_moment(rng), rng, max(256, size)).image
-    return draw_texture(rng, max(160, size))
-
-
-def draw_sample(name: str, strength: float, scenes: list, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One picture: a piece of a scene through a camera, the trace, a JPEG of quality 70 to 100."""
+def draw_sample(recipe: Recipe, name: str, strength: float, scenes: list, rng: np.random.Generator) -> np.ndarray:
+    """One picture: a piece of a scene through a camera, the trace, a JPEG."""
+    size = recipe.size
     light = piece(scenes, size + MARGIN, rng)
     image = other = photograph(light, rng)
     if name.startswith('splice'):  # mostly of the same scene: not what is planted there shall tell, but its history
         other = photograph(light if rng.random() < 0.7 else piece(scenes, size + MARGIN, rng), rng)
     image = apply_trace(name, image, other, strength, rng)
     image = cut_out(image, size + 8, 8 + rng.integers(0, MARGIN - 16 + 1, 2))
-    image = compressed(image, rng.integers(70, 101), int(rng.choice([0, 2])))
+    image = compressed(image, rng.integers(recipe.quality, 101), int(rng.choice([0, 2])))
     return to_bytes(cut_out(image, size, rng.integers(0, 9, 2)))
 
 

@@ -251,7 +251,6 @@ def test_a_killed_process_ends_the_others_with_one_message_and_one_process_goes_
     assert time.monotonic() - since < 30 and running.returncode != 0
     said = re.findall('Another process has ended|Interrupted', output + errors)
     assert len(said) == 1 and '--resume' in output + errors
-    assert 'Signal 9' in errors.partition('Root Cause')[2]
 
     train_main.main([*line, '--resume'])
     (resumed,) = json.loads(Path(LOG).read_text())

@@ -79,25 +79,46 @@ def test_a_block_is_the_same_wherever_it_is_made():
 
 def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, workdir, monkeypatch):
     monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
-    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 8)
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 4)
+    monkeypatch.setattr(pretrain_backbone, 'PLAIN', 8)
     call_main(pretrain_backbone, *TINY, '--name', 'whole')
 
-    monkeypatch.setattr(pretrain_backbone.Pretraining, 'check', killed_after(pretrain_backbone.Pretraining.check, 2))
+    monkeypatch.setattr(pretrain_backbone.Pretraining, 'check', killed_after(pretrain_backbone.Pretraining.check, 4))
     with pytest.raises(Killed):
         pretrain_backbone.main([str(value) for value in (*TINY, '--name', 'broken')])
     monkeypatch.undo()
     monkeypatch.chdir(workdir)
     monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
-    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 8)
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 4)
+    monkeypatch.setattr(pretrain_backbone, 'PLAIN', 8)
     call_main(pretrain_backbone, *TINY, '--name', 'broken', '--resume')
 
     whole, broken = (records.load_checkpoint(f'checkpoints/{name}.last.pt') for name in ('whole', 'broken'))
-    assert whole['seen'] == broken['seen'] == {'crops': 16, 'whole': 0}
+    assert whole['seen'] == broken['seen'] == {'plain': 8, 'crops': 8, 'whole': 0}
     assert all(torch.equal(tensor, broken['model'][name]) for name, tensor in whole['model'].items())
     with safe_open('checkpoints/whole.safetensors', 'pt') as file:
         assert json.loads(file.metadata()['seen']) == whole['seen']
         assert file.get_tensor('conv1.weight').dtype == torch.float16
         assert not any(name.startswith('fc.') for name in file.keys())  # noqa: SIM118 (not a dictionary)
+
+
+def test_the_first_layer_starts_with_every_frequency_of_every_colour_difference():
+    layer = torch.nn.Conv2d(3, 32, 3, bias=False)
+    pretrain_backbone.start_with_cosines(layer)
+    kernels = layer.weight.detach()[:27].flatten(1)
+    torch.testing.assert_close(kernels @ kernels.T, torch.eye(27))
+    flat = torch.ones(1, 3, 8, 8)
+    assert (layer(flat)[0, :27].abs().amax((1, 2)) > 1e-5).nonzero().tolist() == [[0]]  # brightness is one of them
+
+
+def test_half_precision_does_not_round_the_picture(monkeypatch):
+    args = pretrain_backbone.parse_args(['--precision', 'bf16', '--size', '32'])
+    pretraining = pretrain_backbone.Pretraining(args, CLASSES)
+    dtypes = []
+    for name in ('conv1', 'conv2'):
+        pretraining.model.get_submodule(name).register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+    pretraining.forward(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
+    assert dtypes == [torch.float32, torch.bfloat16]
 
 
 class Killed(Exception):

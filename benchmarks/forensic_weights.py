@@ -1,0 +1,236 @@
+"""What the forensic backbone is worth: the assignment's own line from its weights and from random ones.
+
+python benchmarks/forensic_weights.py --rows demo half checkerboard median --weights forensic none --seeds 0
+python benchmarks/forensic_weights.py --rows synthetic_dataset probe-synthetic_dataset --photographs FOLDER
+
+demo           XceptionBased on the demo's synthetic_dataset: Adam, 0.001, batches of 32, two epochs
+half           the same, half way between its real and its generated pictures
+checkerboard   a faint trace of a kind that pre-training never saw
+median         another one
+synthetic_dataset, fakes_dataset       the same line on two data sets in --photographs
+probe-synthetic_dataset, probe-...     logistic regression on frozen features of them
+
+Every figure is of the test part, and nothing is chosen on it. A second start does only what is missing in the record,
+out/forensic_weights.json.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2
+import numpy as np
+from torch import nn
+
+import detectors
+import make_demo_data as demo
+import options
+from common import OUTPUT_DIR
+from faces_dataset import FacesDataset
+from forensics import classical, datasets, features, histories, memory, records, runtime, scoring
+from forensics.camera import capture, draw_camera, encode
+from forensics.drawn_faces import draw_face
+from forensics.parallel import run_all
+from forensics.people import draw_moment
+from forensics.traces import upconvolved
+from models import Preprocessing, build_model
+from trainer import Trainer, make_optimizer
+from utils import TRANSFORM_TEST, TRANSFORM_TRAIN
+
+EPOCHS, BATCH, RATE = 2, 32, 0.001  # the assignment's line
+FAINT = 0.2  # strength of the traces that pre-training never saw
+PHOTOGRAPHS = ('synthetic_dataset', 'fakes_dataset')
+DRAWN = ('demo', 'half', *histories.HELD_OUT)
+PROBES = {f'probe-{name}': name for name in PHOTOGRAPHS}
+ROWS = (*DRAWN, *PHOTOGRAPHS, *PROBES)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    parser.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, metavar='ROW', help='(default: all)')
+    parser.add_argument('--seeds', nargs='+', type=options.non_negative, default=[0, 1, 2], help='(default: 0 1 2)')
+    parser.add_argument(
+        '--weights', nargs='+', default=['forensic'], metavar='forensic|none|FILE', help='(default: forensic)'
+    )
+    parser.add_argument('--photographs', type=Path, metavar='FOLDER', help='where the two data sets are')
+    parser.add_argument('--precision', choices=('float32', 'bf16'), default='float32', help='(default: %(default)s)')
+    parser.add_argument('--train', type=options.positive, default=800, help='drawn pictures (default: %(default)s)')
+    parser.add_argument('--name', default='forensic_weights', help='of the record in out/ (default: %(default)s)')
+    options.add_device(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    options.apply(args)
+    memory.tune_allocator()
+    path = Path(OUTPUT_DIR) / f'{args.name}.json'
+    results = json.loads(path.read_text()) if path.exists() else []
+    done = {(result['row'], result['weights'], result['seed']) for result in results}
+    for row in args.rows:
+        if row not in DRAWN and not args.photographs:
+            print(f'{row} is left out: it needs --photographs.')
+            continue
+        for weights, seed in itertools.product(args.weights, args.seeds):
+            if (row, weights, seed) not in done:
+                print(f'{row}, {weights}, seed {seed}', flush=True)
+                runtime.seed_everything(seed)
+                results.append({'row': row, 'weights': weights, 'seed': seed, **measure(args, row, weights, seed)})
+                records.write_json(path, results)
+    print_table(results)
+
+
+def measure(args: argparse.Namespace, row: str, weights: str, seed: int) -> dict:
+    if row in PROBES:
+        return probe(args.photographs / PROBES[row], weights, seed)
+    folder = drawn(row, args.train) if row in DRAWN else args.photographs / row
+    return fine_tune(folder, weights, args.precision)
+
+
+# --- what is measured ----------------------------------------------------------
+
+
+def fine_tune(folder: Path, weights: str, precision: str) -> dict:
+    """AuC and accuracy after every epoch, and which epoch's checkpoint the assignment keeps."""
+    model = build_model('XceptionBased', weights).to(runtime.device())
+    train = FacesDataset(str(folder / 'train'), TRANSFORM_TRAIN)
+    val, test = (FacesDataset(str(folder / part), TRANSFORM_TEST) for part in ('val', 'test'))
+    optimizer = make_optimizer('Adam', model, RATE)
+    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), BATCH, train, val, test, precision=precision)
+    epochs = []
+    for _ in range(EPOCHS):
+        _, train_accuracy = trainer.train_one_epoch()
+        _, val_accuracy = trainer.validate()
+        with runtime.modes_kept(model):
+            outputs, labels = detectors.score_dataset(test, model.eval())
+        scores, labels = (outputs[:, 1] - outputs[:, 0]).numpy(), labels.numpy()
+        epochs.append(
+            {
+                'auc': scoring.auc(labels, scores),
+                'accuracy': scoring.accuracy(labels, scores > 0),
+                'train_accuracy': train_accuracy,
+                'val_accuracy': val_accuracy,
+            }
+        )
+        print(epochs[-1], flush=True)
+    kept = max(range(EPOCHS), key=lambda epoch: epochs[epoch]['val_accuracy'])  # the first among equals
+    return {'epochs': epochs, 'kept': kept, 'precision': precision}
+
+
+def probe(folder: Path, weights: str, seed: int) -> dict:
+    """Logistic regression on pooled features, its penalty chosen by cross-validation on the training part."""
+    normalisation = Preprocessing()
+    extractor = features.Deep(
+        'xception',
+        build_model('XceptionBased', weights).to(runtime.device()),
+        normalisation.size,
+        normalisation.mean,
+        normalisation.std,
+        weights,
+    )
+    vectors, labels = {}, {}
+    for part in ('train', 'test'):
+        files = datasets.class_files(folder / part)
+        labels[part] = np.array([int(file.startswith('fake/')) for file in files])
+        vectors[part] = features.of_files(
+            [extractor], [folder / part / file for file in files], label=f'{part} features'
+        )
+    classifier, _ = classical.fit('logistic', vectors['train'], labels['train'], np.arange(len(labels['train'])), seed)
+    scores = classifier.decision(vectors['test'])
+    return {'auc': scoring.auc(labels['test'], scores), 'interval': scoring.auc_interval(labels['test'], scores)}
+
+
+# --- drawn data sets -------------------------------------------------------------
+
+
+def drawn(row: str, train: int) -> Path:
+    """The demo's synthetic_dataset with this row's trace, drawn if it is not there yet."""
+    numbers = demo.NUMBERS['synthetic_dataset'] | {'train': train}
+    target = Path(OUTPUT_DIR) / 'forensic_weights' / f'{row}_{train}'
+    tasks = []
+    for part, total in numbers.items():
+        counts = demo.class_counts('synthetic_dataset', part, total)
+        for label, number in counts.items():
+            people = demo.people_in(counts)
+            tasks += [
+                (target / part / label / f'{index:05}.jpg', row, part, label, index, people) for index in range(number)
+            ]
+    for _ in run_all(write_picture, [task for task in tasks if not task[0].exists()], row):
+        pass
+    return target
+
+
+def write_picture(path: Path, row: str, part: str, label: str, index: int, people: int) -> None:
+    cv2.setNumThreads(1)
+    rng = demo.stream(0, 'synthetic_dataset', part, label, index)
+    person = demo.person_of(0, 'synthetic_dataset', part, index // demo.PER_PERSON % people)
+    image, camera = draw_fake(row, person, rng) if label == 'fake' else draw_real(person, rng)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with records.atomic_path(path, one_of_many=True) as temporary:
+        temporary.write_bytes(encode(image, camera.quality))
+
+
+def draw_real(person, rng: np.random.Generator) -> tuple:
+    image, _, _, camera = demo.draw_real(person, rng, 256)
+    return image, camera
+
+
+def draw_fake(row: str, person, rng: np.random.Generator) -> tuple:
+    if row == 'demo':
+        return demo.draw_generated(person, rng, 256)
+    if row == 'half':
+        return draw_half_generated(person, rng)
+    image, camera = draw_real(person, rng)
+    return histories.HELD_OUT[row](image, FAINT, rng), camera
+
+
+def draw_half_generated(person, rng: np.random.Generator) -> tuple:
+    """Half way between a real picture and the demo's generated one, which differ in grain and in resynthesised detail:
+    as much of both as lies in the middle."""
+    picture = draw_face(person, draw_moment(rng), rng, 256)
+    camera = draw_camera(rng)
+    grain = (1 + demo.GENERATED_GRAIN) / 2
+    image = capture(picture.image, dataclasses.replace(camera, noise=grain * camera.noise), rng)
+    return (image + upconvolved(image, demo.GENERATED_DETAIL * camera.noise, rng)) / 2, camera
+
+
+# --- the table ------------------------------------------------------------------
+
+
+def print_table(results: list[dict]) -> None:
+    """The median of the seeds, and their range where there are several."""
+    print(
+        '\n| row | weights | seeds | AuC after 1 epoch | accuracy | AuC after 2 | accuracy | AuC as kept | accuracy |'
+    )
+    print('|---|---|---|---|---|---|---|---|---|')
+    order = {row: number for number, row in enumerate(ROWS)}
+    for row, weights in sorted(
+        {(result['row'], result['weights']) for result in results}, key=lambda key: order[key[0]]
+    ):
+        runs = [result for result in results if (result['row'], result['weights']) == (row, weights)]
+        if row in PROBES:
+            cells = [spread([run['auc'] for run in runs], 3)]
+        else:
+            chosen = [[run['epochs'][0] for run in runs], [run['epochs'][-1] for run in runs]]
+            chosen.append([run['epochs'][run['kept']] for run in runs])
+            cells = [
+                spread([epoch[name] for epoch in epochs], digits)
+                for epochs in chosen
+                for name, digits in (('auc', 3), ('accuracy', 1))
+            ]
+        print(f'| {row} | {weights} | {len(runs)} | {" | ".join(cells)} |')
+
+
+def spread(values: list[float], digits: int) -> str:
+    middle = f'{statistics.median(values):.{digits}f}'
+    return middle if len(values) == 1 else f'{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})'
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))

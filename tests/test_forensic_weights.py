@@ -1,0 +1,71 @@
+"""benchmarks/forensic_weights.py: the data sets that it draws, and its record."""
+
+import numpy as np
+import pytest
+
+import make_demo_data as demo
+from benchmarks import forensic_weights
+
+PEOPLE = 3
+
+
+def fakes(row, number=3):
+    """(the row's fakes, the demo's)"""
+    pictures = []
+    for name in (row, 'demo'):
+        for index in range(number):
+            rng = demo.stream(0, 'synthetic_dataset', 'test', 'fake', index)
+            person = demo.person_of(0, 'synthetic_dataset', 'test', index % PEOPLE)
+            pictures.append(forensic_weights.draw_fake(name, person, rng)[0])
+    return pictures[:number], pictures[number:]
+
+
+def high_frequencies(image):
+    spectrum = np.abs(np.fft.fft2(image @ np.float32([0.299, 0.587, 0.114])))
+    return np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256))), spectrum
+
+
+def test_the_demo_row_is_the_demo_data(tmp_path):
+    path = tmp_path / 'train' / 'fake' / '00003.jpg'
+    forensic_weights.write_picture(path, 'demo', 'train', 'fake', 3, PEOPLE)
+    assert path.read_bytes() == demo.draw_picture(0, 'synthetic_dataset', 'train', 'fake', 3, PEOPLE, 256)
+
+
+def test_half_a_trace_lies_between_none_and_the_whole():
+    ring = []
+    for half, whole in zip(*fakes('half'), strict=True):
+        energies = []
+        for image in (half, whole):
+            radius, spectrum = high_frequencies(image)
+            on, off = (spectrum[np.abs(radius - r) < 0.02].mean() for r in (0.40, 0.48))
+            energies.append(on / off)
+        ring.append(energies)
+    assert all(1.05 < half < whole for half, whole in ring), ring
+
+
+def test_faint_traces_are_faint_and_of_their_kind():
+    for image in fakes('checkerboard')[0]:
+        _, spectrum = high_frequencies(image)
+        assert spectrum[128, 128] > 10 * np.median(spectrum[120:136, 120:136])
+
+
+@pytest.mark.parametrize('row', ['demo', 'fakes_dataset', 'probe-fakes_dataset'])
+def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch):
+    calls = []
+
+    def measured(args, row, weights, seed):
+        calls.append((row, weights, seed))
+        if row in forensic_weights.PROBES:
+            return {'auc': 0.5 + seed / 10}
+        epochs = [{'auc': 0.9, 'accuracy': 80.0 + seed}, {'auc': 0.95, 'accuracy': 90.0 + seed}]
+        return {'epochs': epochs, 'kept': 1}
+
+    monkeypatch.setattr(forensic_weights, 'measure', measured)
+    line = ['--rows', row, '--weights', 'forensic', 'none', '--photographs', '.', '--seeds', 0]
+    call_main(forensic_weights, *line)
+    assert calls == [(row, 'forensic', 0), (row, 'none', 0)]
+    _, output, _ = call_main(forensic_weights, *line, 2, 4)
+    assert calls[2:] == [(row, weights, seed) for weights in ('forensic', 'none') for seed in (2, 4)]
+    probe = row in forensic_weights.PROBES
+    cells = '0.700 (0.500 to 0.900)' if probe else '0.900 (0.900 to 0.900) | 82.0 (80.0 to 84.0)'
+    assert f'| {row} | forensic | 3 | {cells}' in output
