@@ -21,12 +21,19 @@ def run_all(
     when it died is computed again by the others. `shared` arguments are sent to each worker once.
     """
     from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with backend(cluster, shared):
         # A core that finds nothing to do would still have to start Python.
         jobs = -1 if cluster else max(1, min(cpu_count() if jobs < 0 else jobs, len(tasks)))
         results = Parallel(n_jobs=jobs, return_as='generator_unordered')(delayed(function)(*task) for task in tasks)
-        yield from Progress(results, len(tasks), label)
+        try:
+            yield from Progress(results, len(tasks), label)
+        except TerminatedWorkerError as error:
+            raise UserError(
+                f'One of {jobs} worker processes was killed, most likely because memory ran out. Close other programs '
+                f'and run the same line again.'
+            ) from error
 
 
 @contextlib.contextmanager

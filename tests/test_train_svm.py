@@ -1,7 +1,9 @@
 """Classical detectors: the same decisions as scikit-learn's, from one file, with honest choices."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -284,6 +286,15 @@ def test_a_cluster_needs_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, 'distributed', None)
     with pytest.raises(UserError, match=r"pip install 'dask\[distributed\]'"):
         list(parallel.run_all(abs, [(1,)], 'x', cluster='tcp://127.0.0.1:8786'))
+
+
+def test_a_killed_worker_is_told_in_one_sentence():
+    with pytest.raises(UserError, match='One of 2 worker processes was killed.*run the same line again'):
+        list(parallel.run_all(kill_yourself, [(number,) for number in range(4)], 'x', jobs=2))
+
+
+def kill_yourself(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # --- the command -----------------------------------------------------------------------------------------------
