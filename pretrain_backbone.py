@@ -1,6 +1,6 @@
 """Teach Xception what happens to pictures, on pictures drawn for it; the weights serve where no model hub is in reach:
 
-python pretrain_backbone.py --images 300000
+python pretrain_backbone.py
 
 Every picture is drawn, seen through a camera and sent through one of many processing traces; the net says which, and
 how strong it is. It starts on small crops and ends on whole pictures. Ctrl-C saves, and the same line with --resume
@@ -38,19 +38,20 @@ CHECK_EVERY = 10_000  # pictures
 WARM_UP = 3_000
 CHECK_BLOCKS = 24
 PLAIN = 50_000  # pictures that are easy to tell apart, at the beginning
+HELPED = {'bn2': 64, 'block1': 128, 'block3': 728, 'block8': 728}  # layers and their channels
 LARGE = 256  # the size of the last phase, which is the detectors'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument('--images', type=options.positive, default=300_000, help='small crops (default: %(default)s)')
+    parser.add_argument('--images', type=options.positive, default=280_000, help='small crops (default: %(default)s)')
     parser.add_argument(
-        '--large', type=options.non_negative, default=3_000,
+        '--large', type=options.non_negative, default=2_000,
         help=f'pictures of {LARGE} pixels after them (default: %(default)s)',
     )  # fmt: skip
     parser.add_argument('--size', type=options.positive, default=64, help='of the crops (default: %(default)s)')
     parser.add_argument('-b', '--batch_size', type=options.positive, default=32, help='(default: %(default)s)')
-    parser.add_argument('--lr', type=options.rate, default=0.001, help='learning rate (default: %(default)s)')
+    parser.add_argument('--lr', type=options.rate, default=0.0003, help='learning rate (default: %(default)s)')
     parser.add_argument(
         '--faces', type=float, default=FACES, help='share of drawn faces among the scenes (default: %(default)s)'
     )
@@ -95,6 +96,9 @@ class Pretraining:
         self.args, self.classes = args, classes
         self.model = build_xception_backbone(pretrained=False)
         self.model.fc = nn.Linear(self.model.num_features, len(classes) + 1)  # the last one: how strong
+        self.model.helpers = nn.ModuleList(
+            Helper(self.model.get_submodule(layer), channels, len(classes)) for layer, channels in HELPED.items()
+        )
         start_with_cosines(self.model.conv1)
         self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
         # Half precision would round the picture's own grey levels, and with them the traces.
@@ -150,9 +154,10 @@ class Pretraining:
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
         labels, strengths = labels.to(outputs.device), strengths.to(outputs.device)
+        near = [nn.functional.cross_entropy(helper(), labels) for helper in self.model.helpers]
         touched = (labels != self.classes.index('untouched')).float() if 'untouched' in self.classes else 1.0
         errors = nn.functional.smooth_l1_loss(outputs[:, -1], strengths, reduction='none', beta=0.1)
-        return nn.functional.cross_entropy(outputs[:, :-1], labels) + (touched * errors).mean()
+        return nn.functional.cross_entropy(outputs[:, :-1], labels) + (touched * errors).mean() + sum(near)
 
     def loader(self, blocks: Blocks, numbers: range) -> DataLoader:
         on_gpu = runtime.model_device(self.model).type == 'cuda'
@@ -222,13 +227,29 @@ class Pretraining:
         weights = {
             name: tensor.cpu().half().contiguous() if tensor.is_floating_point() else tensor.cpu()
             for name, tensor in self.model.state_dict().items()
-            if not name.startswith('fc.')
+            if not name.startswith(('fc.', 'helpers.'))
         }
         preprocessing = Preprocessing()
         facts = {'mean': preprocessing.mean, 'std': preprocessing.std, 'seen': self.seen, 'classes': self.classes}
         with records.atomic_path(path) as temporary:
             save_file(weights, temporary, {name: json.dumps(value) for name, value in facts.items()})
         return path
+
+
+class Helper(nn.Module):
+    """Names the trace from what a layer in the middle gives. Traces are local: what the first layers have to find, they
+    learn sooner from a loss that is near."""
+
+    def __init__(self, layer: nn.Module, channels: int, classes: int):
+        super().__init__()
+        self.fc = nn.Linear(channels, classes)
+        layer.register_forward_hook(self.take)
+
+    def take(self, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        self.taken = output
+
+    def forward(self) -> torch.Tensor:
+        return self.fc(nn.functional.relu(self.taken).float().mean((2, 3)))
 
 
 def start_with_cosines(layer: nn.Conv2d) -> None:

@@ -14,6 +14,7 @@ from forensics.people import draw_moment, draw_person
 from forensics.textures import draw_texture
 
 SCENES = 16  # in view of a block; many pictures show one scene, so that the scene does not tell the trace
+ALIKE = 4  # pictures of a block that show the same photograph
 BLOCKS = 8  # one after the other that show the same scenes, as drawing those is most of the work
 FACES = 0.25  # of the scenes: a face takes ten times as long to draw as a texture
 MARGIN = 24  # cut off in the end, so that no filter's border shows and the blocks of the JPEG start anywhere
@@ -61,22 +62,33 @@ def draw_block(recipe: Recipe, scenes: list, rng: np.random.Generator) -> tuple[
     weights = np.array([3.0 if name == 'untouched' else 1.0 for name in recipe.classes])
     classes = rng.choice(len(recipe.classes), recipe.pictures, p=weights / weights.sum())
     strengths = rng.uniform(recipe.faintest, 1, recipe.pictures).astype(np.float32)
+    # The same photograph carries several traces: then nothing but the trace can tell them apart.
+    photographs = [take_photograph(scenes, recipe.size + MARGIN, rng) for _ in range(-(-recipe.pictures // ALIKE))]
     pictures = np.stack(
         [
-            draw_sample(recipe, recipe.classes[label], float(strength), scenes, rng)
-            for label, strength in zip(classes, strengths, strict=True)
+            draw_sample(recipe, recipe.classes[label], float(strength), photographs[index // ALIKE], scenes, rng)
+            for index, (label, strength) in enumerate(zip(classes, strengths, strict=True))
         ]
     )
     return pictures, classes.astype(np.int64), strengths
 
 
-def draw_sample(recipe: Recipe, name: str, strength: float, scenes: list, rng: np.random.Generator) -> np.ndarray:
-    """One picture: a piece of a scene through a camera, the trace, a JPEG."""
+def take_photograph(scenes: list, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A piece of a scene, and what a camera made of it."""
+    light = piece(scenes, size, rng)
+    return light, photograph(light, rng)
+
+
+def draw_sample(
+    recipe: Recipe, name: str, strength: float, taken: tuple, scenes: list, rng: np.random.Generator
+) -> np.ndarray:
+    """One picture: a photograph, the trace, a JPEG."""
     size = recipe.size
-    light = piece(scenes, size + MARGIN, rng)
-    image = other = photograph(light, rng)
+    light, image = taken
+    other = image
     if name.startswith('splice'):  # mostly of the same scene: not what is planted there shall tell, but its history
-        other = photograph(light if rng.random() < 0.7 else piece(scenes, size + MARGIN, rng), rng)
+        other = light if rng.random() < 0.7 else piece(scenes, size + MARGIN, rng)
+        other = photograph(other, rng)
     image = apply_trace(name, image, other, strength, rng)
     image = cut_out(image, size + 8, 8 + rng.integers(0, MARGIN - 16 + 1, 2))
     image = compressed(image, rng.integers(recipe.quality, 101), int(rng.choice([0, 2])))
