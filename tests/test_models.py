@@ -142,7 +142,8 @@ def test_pretrained_is_the_default_and_not_forgotten(hub):
     assert (model.conv1.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
 
 
-def test_without_the_hub_a_warning_that_cannot_be_missed(no_hub, capsys):
+def test_without_any_weights_a_warning_that_cannot_be_missed(no_hub, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(models, 'FORENSIC_WEIGHTS', tmp_path / 'none.safetensors')
     model = get_xception_based_model()
     assert model.backbone_weights == 'random'
     warning = capsys.readouterr().err
