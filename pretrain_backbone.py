@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -232,7 +232,7 @@ class Pretraining:
         preprocessing = Preprocessing()
         facts = {'mean': preprocessing.mean, 'std': preprocessing.std, 'seen': self.seen, 'classes': self.classes}
         with records.atomic_path(path) as temporary:
-            save_file(weights, temporary, {name: json.dumps(value) for name, value in facts.items()})
+            temporary.write_bytes(save(weights, {name: json.dumps(value) for name, value in facts.items()}))
         return path
 
 

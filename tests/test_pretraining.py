@@ -10,7 +10,8 @@ from safetensors import safe_open
 import models
 import pretrain_backbone
 import xception
-from forensics import histories, records, stream
+from forensics import histories, records, scoring, stream
+from forensics.camera import to_bytes
 from forensics.histories import CLASSES, FAMILIES, HELD_OUT, SPLICES, TRACES
 from forensics.textures import KINDS, draw_texture
 from models import XCEPTION_PREPROCESSING, Preprocessing, build_model
@@ -188,3 +189,43 @@ def test_missing_forensic_weights_name_the_command_that_makes_them(monkeypatch, 
 def test_forensic_weights_for_another_backbone_are_refused(forensic):
     with pytest.raises(models.UserError, match='Xception alone'):
         build_model('timm:resnet10t', 'forensic')
+
+
+# --- the weights that are shipped ------------------------------------------------------------
+
+
+def test_the_shipped_weights_are_half_as_long_and_without_a_head():
+    with safe_open(xception.FORENSIC_WEIGHTS, 'pt') as file:
+        names = set(file.keys())
+        assert all(file.get_tensor(name).dtype in (torch.float16, torch.int64) for name in names)
+        assert json.loads(file.metadata()['classes']) == list(CLASSES)
+    assert names == {
+        name for name in xception.build_xception_backbone(False).state_dict() if not name.startswith('fc.')
+    }
+    assert xception.FORENSIC_WEIGHTS.stat().st_size < 45e6
+
+
+def test_the_shipped_weights_see_traces_that_random_ones_do_not():
+    """Of two kinds that pre-training never saw, on the line through the means of other pictures."""
+    torch.manual_seed(0)
+    models = {name: build_model('XceptionBased', name).eval() for name in ('forensic', 'none')}
+    for trace in HELD_OUT:
+        found = {name: separated(model, trace) for name, model in models.items()}
+        assert found['forensic'] > 0.9 > found['none'], (trace, found)
+
+
+def separated(model, trace, number=32):
+    """AuC of the projection on the difference of the means."""
+    pictures, labels = [], np.arange(2 * number) % 2
+    for index in range(2 * number):
+        rng = np.random.default_rng(index // 2)  # a pair shows the same
+        image = histories.photograph(draw_texture(rng, 128), rng)
+        pictures.append(to_bytes(histories.apply_trace(trace, image, image, 1.0, rng) if index % 2 else image))
+    transform = Preprocessing().test_transform()
+    with torch.no_grad():
+        features = (
+            model.forward_features(torch.stack([transform(picture) for picture in pictures])).mean((2, 3)).numpy()
+        )
+    first, second = features[:number], features[number:]
+    direction = first[labels[:number] == 1].mean(0) - first[labels[:number] == 0].mean(0)
+    return scoring.auc(labels[number:], second @ (direction / (first.std(0) + 1e-6)))
