@@ -107,8 +107,7 @@ def fine_tune(folder: Path, weights: str, precision: str) -> dict:
     for _ in range(EPOCHS):
         _, train_accuracy = trainer.train_one_epoch()
         _, val_accuracy = trainer.validate()
-        with runtime.modes_kept(model):
-            outputs, labels = detectors.score_dataset(test, model.eval())
+        outputs, labels = detectors.score_dataset(test, model)
         scores, labels = (outputs[:, 1] - outputs[:, 0]).numpy(), labels.numpy()
         epochs.append(
             {
