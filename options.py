@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import functools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from forensics.errors import UserError
 def run(main: Callable) -> int:
     """Run a script's `main` and turn what the user has to know into one readable message and an exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
+    keep_workers_quiet()
     if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not getattr(main, 'works_together', False):
         print('error: torchrun is for train_main.py and numerical_analysis.py; start this one alone.', file=sys.stderr)
         return 1
@@ -49,6 +51,27 @@ def run(main: Callable) -> int:
     finally:
         sys.unraisablehook = hook
     return result if isinstance(result, int) else 0
+
+
+STOPS = {signal.SIGINT, signal.SIGTERM}
+
+
+@functools.cache  # a second registration would do the same again
+def keep_workers_quiet() -> None:
+    """In a forked worker Ctrl-C is its parent's business, and SIGTERM, by which a parent that was interrupted ends it,
+    does so without a traceback, from the first moment on."""
+    if hasattr(os, 'register_at_fork'):  # not on Windows
+        os.register_at_fork(
+            before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOPS),
+            after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS),
+            after_in_child=be_quiet,
+        )
+
+
+def be_quiet() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def press_again(unraisable) -> None:

@@ -7,6 +7,7 @@ Trainings run in forks of one process that has imported torch, so that each of t
 
 import contextlib
 import json
+import multiprocessing.util
 import os
 import pickle
 import random
@@ -157,6 +158,25 @@ class Stubborn:
 def stop_in_a_destructor() -> None:
     Stubborn()
     time.sleep(60)
+
+
+class Forked:
+    """A signal in the first thing that a forked worker does, where there is no other place to catch it."""
+
+    def __init__(self, *numbers: int):
+        for number in numbers:
+            multiprocessing.util.register_after_fork(self, lambda _, number=number: os.kill(os.getpid(), number))
+
+
+def start_workers_that_are_stopped_at_once() -> None:
+    context = multiprocessing.get_context('fork')
+    for numbers in ([signal.SIGINT], [signal.SIGINT, signal.SIGTERM]):
+        forked = Forked(*numbers)
+        worker = context.Process(target=print, args=['worked'])
+        worker.start()
+        del forked
+        worker.join()
+        print(worker.exitcode)
 
 
 def resident(data: str, epochs: int) -> None:
@@ -351,6 +371,11 @@ def test_ctrl_c_where_python_ignores_errors_is_not_lost(forks, tmp_path):
     start = time.monotonic()
     assert forks.run(tmp_path, stop_in_a_destructor) == 130
     assert time.monotonic() - start < 10
+
+
+def test_a_worker_that_is_stopped_while_it_starts_prints_no_traceback(forks, tmp_path):
+    assert forks.run(tmp_path, start_workers_that_are_stopped_at_once) == 0
+    assert output(tmp_path).split() == ['worked', '0', str(-signal.SIGTERM)]
 
 
 def test_what_killed_runs_left_half_written_is_cleared_away(tmp_path):
