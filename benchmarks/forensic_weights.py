@@ -16,6 +16,7 @@ out/forensic_weights.json.
 
 import argparse
 import dataclasses
+import hashlib
 import itertools
 import json
 import statistics
@@ -36,12 +37,14 @@ from faces_dataset import FacesDataset
 from forensics import classical, datasets, features, histories, memory, records, runtime, scoring
 from forensics.camera import capture, draw_camera, encode
 from forensics.drawn_faces import draw_face
+from forensics.errors import UserError
 from forensics.parallel import run_all
 from forensics.people import draw_moment
 from forensics.traces import upconvolved
 from models import Preprocessing, build_model
 from trainer import Trainer, make_optimizer
 from utils import TRANSFORM_TEST, TRANSFORM_TRAIN
+from xception import FORENSIC_WEIGHTS
 
 EPOCHS, BATCH, RATE = 2, 32, 0.001  # the assignment's line
 FAINT = 0.2  # strength of the traces that pre-training never saw
@@ -72,18 +75,33 @@ def main(argv: list[str] | None = None) -> None:
     memory.tune_allocator()
     path = Path(OUTPUT_DIR) / f'{args.name}.json'
     results = json.loads(path.read_text()) if path.exists() else []
-    done = {(result['row'], result['weights'], result['seed']) for result in results}
+    done = [result['what'] for result in results]
     for row in args.rows:
         if row not in DRAWN and not args.photographs:
             print(f'{row} is left out: it needs --photographs.')
             continue
         for weights, seed in itertools.product(args.weights, args.seeds):
-            if (row, weights, seed) not in done:
-                print(f'{row}, {weights}, seed {seed}', flush=True)
+            what = {'row': row, 'weights': version(weights), 'seed': seed}
+            if row not in PROBES:
+                what |= {'precision': args.precision}
+            if row in DRAWN:
+                what |= {'pictures': args.train}
+            if what not in done:
+                print(', '.join(map(str, what.values())), flush=True)
                 runtime.seed_everything(seed)
-                results.append({'row': row, 'weights': weights, 'seed': seed, **measure(args, row, weights, seed)})
+                results.append({'what': what, **measure(args, row, weights, seed)})
                 records.write_json(path, results)
     print_table(results)
+
+
+def version(weights: str) -> str:
+    """Weights change, and what was measured with others stays in the record."""
+    path = FORENSIC_WEIGHTS if weights == 'forensic' else Path(weights)
+    if weights == 'none':
+        return weights
+    if not path.is_file():
+        raise UserError(f'There are no weights {path}; --weights takes forensic, none or a file.')
+    return f'{weights} {hashlib.sha256(path.read_bytes()).hexdigest()[:8]}'
 
 
 def measure(args: argparse.Namespace, row: str, weights: str, seed: int) -> dict:
@@ -106,20 +124,17 @@ def fine_tune(folder: Path, weights: str, precision: str) -> dict:
     epochs = []
     for _ in range(EPOCHS):
         _, train_accuracy = trainer.train_one_epoch()
-        _, val_accuracy = trainer.validate()
-        outputs, labels = detectors.score_dataset(test, model)
-        scores, labels = (outputs[:, 1] - outputs[:, 0]).numpy(), labels.numpy()
-        epochs.append(
-            {
-                'auc': scoring.auc(labels, scores),
-                'accuracy': scoring.accuracy(labels, scores > 0),
-                'train_accuracy': train_accuracy,
-                'val_accuracy': val_accuracy,
-            }
-        )
+        epochs.append({**judge(test, model), 'train_accuracy': train_accuracy})
+        epochs[-1] |= {f'val_{name}': value for name, value in judge(val, model).items()}
         print(epochs[-1], flush=True)
     kept = max(range(EPOCHS), key=lambda epoch: epochs[epoch]['val_accuracy'])  # the first among equals
-    return {'epochs': epochs, 'kept': kept, 'precision': precision}
+    return {'epochs': epochs, 'kept': kept}
+
+
+def judge(dataset: FacesDataset, model: nn.Module) -> dict:
+    outputs, labels = detectors.score_dataset(dataset, model)
+    scores, labels = (outputs[:, 1] - outputs[:, 0]).numpy(), labels.numpy()
+    return {'auc': scoring.auc(labels, scores), 'accuracy': scoring.accuracy(labels, scores > 0)}
 
 
 def probe(folder: Path, weights: str, seed: int) -> dict:
@@ -204,15 +219,12 @@ def draw_half_generated(person, rng: np.random.Generator) -> tuple:
 
 def print_table(results: list[dict]) -> None:
     """The median of the seeds, and their range where there are several."""
-    print(
-        '\n| row | weights | seeds | AuC after 1 epoch | accuracy | AuC after 2 | accuracy | AuC as kept | accuracy |'
-    )
-    print('|---|---|---|---|---|---|---|---|---|')
-    order = {row: number for number, row in enumerate(ROWS)}
-    for row, weights in sorted(
-        {(result['row'], result['weights']) for result in results}, key=lambda key: order[key[0]]
-    ):
-        runs = [result for result in results if (result['row'], result['weights']) == (row, weights)]
+    print('\n| what | seeds | AuC after 1 epoch | accuracy | AuC after 2 | accuracy | AuC as kept | accuracy |')
+    print('|---|---|---|---|---|---|---|---|')
+    kinds: dict[tuple, list] = {}
+    for result in results:
+        kinds.setdefault(tuple(value for name, value in result['what'].items() if name != 'seed'), []).append(result)
+    for (row, *others), runs in sorted(kinds.items(), key=lambda kind: ROWS.index(kind[0][0])):
         if row in PROBES:
             cells = [spread([run['auc'] for run in runs], 3)]
         else:
@@ -223,7 +235,7 @@ def print_table(results: list[dict]) -> None:
                 for epochs in chosen
                 for name, digits in (('auc', 3), ('accuracy', 1))
             ]
-        print(f'| {row} | {weights} | {len(runs)} | {" | ".join(cells)} |')
+        print(f'| {", ".join(map(str, [row, *others]))} | {len(runs)} | {" | ".join(cells)} |')
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -50,7 +50,7 @@ def test_faint_traces_are_faint_and_of_their_kind():
 
 
 @pytest.mark.parametrize('row', ['demo', 'fakes_dataset', 'probe-fakes_dataset'])
-def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch):
+def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch, tmp_path):
     calls = []
 
     def measured(args, row, weights, seed):
@@ -68,4 +68,17 @@ def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch):
     assert calls[2:] == [(row, weights, seed) for weights in ('forensic', 'none') for seed in (2, 4)]
     probe = row in forensic_weights.PROBES
     cells = '0.700 (0.500 to 0.900)' if probe else '0.900 (0.900 to 0.900) | 82.0 (80.0 to 84.0)'
-    assert f'| {row} | forensic | 3 | {cells}' in output
+    (line_of_table,) = (text for text in output.splitlines() if text.startswith(f'| {row}, forensic'))
+    assert f'| 3 | {cells}' in line_of_table
+
+    weights = tmp_path / 'weights.safetensors'
+    weights.write_bytes(b'other weights')
+    monkeypatch.setattr(forensic_weights, 'FORENSIC_WEIGHTS', weights)
+    del calls[:]
+    call_main(forensic_weights, *line)
+    assert calls == [(row, 'forensic', 0)]
+
+
+def test_weights_that_are_not_there_are_named(call_main):
+    status, _, error = call_main(forensic_weights, '--rows', 'demo', '--weights', 'nowhere.pt', '--seeds', 0)
+    assert status == 1 and 'nowhere.pt' in error

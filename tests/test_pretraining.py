@@ -82,6 +82,7 @@ def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, work
     monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
     monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 4)
     monkeypatch.setattr(pretrain_backbone, 'PLAIN', 8)
+    monkeypatch.setattr(pretrain_backbone, 'LOOKS', 1)
     call_main(pretrain_backbone, *TINY, '--name', 'whole')
 
     monkeypatch.setattr(pretrain_backbone.Pretraining, 'check', killed_after(pretrain_backbone.Pretraining.check, 4))
@@ -92,6 +93,7 @@ def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, work
     monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
     monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 4)
     monkeypatch.setattr(pretrain_backbone, 'PLAIN', 8)
+    monkeypatch.setattr(pretrain_backbone, 'LOOKS', 1)
     call_main(pretrain_backbone, *TINY, '--name', 'broken', '--resume')
 
     whole, broken = (records.load_checkpoint(f'checkpoints/{name}.last.pt') for name in ('whole', 'broken'))
@@ -110,6 +112,46 @@ def test_the_first_layer_starts_with_every_frequency_of_every_colour_difference(
     torch.testing.assert_close(kernels @ kernels.T, torch.eye(27))
     flat = torch.ones(1, 3, 8, 8)
     assert (layer(flat)[0, :27].abs().amax((1, 2)) > 1e-5).nonzero().tolist() == [[0]]  # brightness is one of them
+
+
+def test_larger_kernels_are_the_same_function_that_adam_changes_less():
+    torch.manual_seed(0)
+    small, large = (xception.build_xception_backbone(pretrained=False) for _ in range(2))
+    for _ in range(2):
+        small(torch.randn(4, 3, 32, 32))  # running statistics that are not 0 and 1
+    large.load_state_dict(small.state_dict())
+    for module in (*small.modules(), *large.modules()):
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-10  # random layers answer so faintly that it would count
+    pretrain_backbone.enlarge_kernels(large, 10)
+    pictures = torch.randn(4, 3, 32, 32)
+    for mode in (True, False):  # with the batch's statistics and with the running ones
+        with torch.no_grad():
+            wanted, found = (model.train(mode).forward_features(pictures) for model in (small, large))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+        changes = []
+        for model in (small, large):
+            before = [p.clone() for p in model.parameters() if p.dim() == 4]
+            optimizer = torch.optim.Adam(model.parameters(), 0.001)
+            model.train(mode)(pictures).square().sum().backward()
+            optimizer.step()
+            after = [p for p in model.parameters() if p.dim() == 4]
+            changes.append(
+                torch.tensor([((a - b).norm() / b.norm()).item() for a, b in zip(after, before, strict=True)])
+            )
+    assert ((changes[1] / changes[0] - 0.1).abs() < 0.03).all()
+
+
+def test_the_new_last_layers_hand_on_what_they_are_given():
+    torch.manual_seed(0)
+    model = xception.build_xception_backbone(pretrained=False).eval()
+    pretrain_backbone.pass_on(model)
+    maps = torch.randn(2, 728, 6, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(model.block12(maps)[:, :728], maps[:, :, ::2, ::2], rtol=1e-4, atol=1e-4)
+        given = torch.randn(2, 1024, 3, 3)
+        handed_on = model.bn4(model.conv4(torch.relu(model.bn3(model.conv3(given)))))[:, :1024]
+    torch.testing.assert_close(handed_on, torch.relu(given + 2) + 2, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_does_not_round_the_picture(monkeypatch):
@@ -197,7 +239,7 @@ def test_forensic_weights_for_another_backbone_are_refused(forensic):
 def test_the_shipped_weights_are_half_as_long_and_without_a_head():
     with safe_open(xception.FORENSIC_WEIGHTS, 'pt') as file:
         names = set(file.keys())
-        assert all(file.get_tensor(name).dtype in (torch.float16, torch.int64) for name in names)
+        assert all(file.get_tensor(name).dtype == torch.float16 for name in names if name.endswith(('weight', 'bias')))
         assert json.loads(file.metadata()['classes']) == list(CLASSES)
     assert names == {
         name for name in xception.build_xception_backbone(False).state_dict() if not name.startswith('fc.')
