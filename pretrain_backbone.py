@@ -46,7 +46,7 @@ LARGE = 256  # the size of the last phase, which is the detectors'
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument('--images', type=options.positive, default=360_000, help='small crops (default: %(default)s)')
+    parser.add_argument('--images', type=options.positive, default=420_000, help='small crops (default: %(default)s)')
     parser.add_argument(
         '--large', type=options.non_negative, default=3_000,
         help=f'pictures of {LARGE} pixels after them (default: %(default)s)',
@@ -102,6 +102,7 @@ class Pretraining:
             Helper(self.model.get_submodule(layer), channels, len(classes)) for layer, channels in HELPED.items()
         )
         start_with_cosines(self.model.conv1)
+        carry_along(self.model)
         self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
         # Half precision would round the picture's own grey levels, and with them the traces.
         self.model.conv1.forward = torch.autocast(runtime.device().type, enabled=False)(self.model.conv1.forward)
@@ -232,7 +233,8 @@ class Pretraining:
         backbone.load_state_dict({name: self.model.state_dict()[name] for name in backbone.state_dict()})
         runtime.seed_everything(self.args.seed)
         pass_on(backbone)
-        self.look_again(backbone)
+        maps = self.look_again(backbone)
+        decorrelate(backbone.conv4.pointwise, backbone.bn4, maps)
         enlarge_kernels(backbone, LARGER)
         weights = {
             name: (tensor.half() if name.endswith(('weight', 'bias')) else tensor).contiguous()
@@ -244,17 +246,22 @@ class Pretraining:
             temporary.write_bytes(save(weights, {name: json.dumps(value) for name, value in facts.items()}))
         return path
 
-    def look_again(self, backbone: nn.Module) -> None:
-        """Running statistics of all its BatchNorms, from new pictures of the detectors' size."""
+    def look_again(self, backbone: nn.Module) -> torch.Tensor:
+        """Running statistics of all its BatchNorms, from new pictures of the detectors' size; returns what the last
+        pointwise convolution was given."""
         backbone.to(runtime.device(), memory_format=torch.channels_last).train()
         for module in backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
                 module.momentum = None  # the mean of all batches
+        maps = []
+        hook = backbone.conv4.pointwise.register_forward_pre_hook(lambda layer, inputs: maps.append(inputs[0]))
         blocks = Blocks(Recipe(LARGE, 32, self.args.faces, self.classes), 2**30)
         with torch.no_grad():
             for pictures, _, _ in Progress(self.loader(blocks, range(LOOKS)), LOOKS, 'statistics'):
                 backbone.forward_features(self.inputs(pictures))
+        hook.remove()
+        return torch.cat(maps)
 
 
 class Helper(nn.Module):
@@ -284,8 +291,36 @@ def start_with_cosines(layer: nn.Conv2d) -> None:
         layer.weight[: len(basis)] = basis[: len(layer.weight)]
 
 
+def carry_along(model: nn.Module) -> None:
+    """What block2 has found goes in channels of its own, which no block writes on, past all blocks to block11's output.
+
+    Each depth sees something else: a linear probe of StyleGAN's faces (cross-validation on the training part) told 0.80
+    from any one of block3 to block11, and 0.82 from 472 channels of block11 with the 256 of block2 beside them.
+    """
+
+    def keep(parameter: torch.Tensor, values: torch.Tensor) -> None:
+        with torch.no_grad():
+            parameter[: len(values)] = values
+        free = torch.ones(len(parameter), *[1] * (parameter.dim() - 1))
+        free[: len(values)] = 0
+        parameter.register_hook(lambda gradient: gradient * free.to(gradient.device))
+
+    carried = model.block3.skip.in_channels
+    keep(model.block3.skip.weight, torch.eye(carried)[:, :, None, None])
+    for number in range(3, 12):
+        last = last_norm(model.get_submodule(f'block{number}'))
+        keep(last.weight, torch.zeros(carried))
+        keep(last.bias, torch.zeros(carried))
+
+
+def last_norm(block: nn.Module) -> nn.BatchNorm2d:
+    """Through which all goes that the block adds to what it is given."""
+    return [module for module in block.rep if isinstance(module, nn.BatchNorm2d)][-1]
+
+
 def pass_on(model: nn.Module) -> None:
-    """New last layers (block12, conv3, conv4) that hand their input on, and beside it random mixtures of it.
+    """New last layers (block12, conv3) that hand on what they are given: every channel above zero and below it, and
+    beside them random mixtures, smoothed over their neighbourhood.
 
     What learns to name a trace forgets all else that was seen, and most of all in the last layers: of StyleGAN's faces
     (validation part) a linear probe told 0.86 from block8, 0.83 from block11 and 0.79 from the end.
@@ -297,15 +332,34 @@ def pass_on(model: nn.Module) -> None:
                     module.reset_parameters()
                 elif isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
-        for kernel in (model.conv3.conv1.weight, model.conv4.conv1.weight):
-            kernel.zero_()
-            kernel[:, 0, 1, 1] = 1
-        for kernel in (model.block12.skip.weight, model.conv3.pointwise.weight, model.conv4.pointwise.weight):
-            nn.init.eye_(kernel[: kernel.shape[1], :, 0, 0])
-        [*_, last] = (module for module in model.block12.rep if isinstance(module, nn.BatchNorm2d))
-        last.weight.zero_()  # at first the block adds nothing
-        model.bn3.bias.fill_(2)  # ReLU lets nearly all of it through,
-        model.bn4.bias[: len(model.bn4.bias) // 2] = 2  # of half of the features at the end, too
+        last_norm(model.block12).weight.zero_()  # at first the block adds nothing
+        channels = model.block12.skip.in_channels
+        same = torch.eye(channels, model.conv3.pointwise.in_channels)[:, :, None, None]
+        model.block12.skip.weight[:channels] = same[:, :channels]
+        model.conv3.pointwise.weight[: 2 * channels] = torch.cat([same, -same])
+        for layer in (model.conv3, model.conv4):
+            layer.conv1.weight.fill_(1 / 9)
+
+
+def decorrelate(layer: nn.Conv2d, norm: nn.BatchNorm2d, maps: torch.Tensor) -> None:
+    """Let the layer turn what it is given (`maps`, of drawn pictures) on its principal axes, each in both directions;
+    BatchNorm makes all of them equally strong, and the ReLU behind it lets the upper end of each through.
+
+    A new head learns more from these in a hundred steps than from features that all rise and fall together: on frozen
+    ones of StyleGAN's faces (validation part) an AuC of 0.78 instead of 0.71. Cutting more (at one standard deviation:
+    0.78) costs a linear probe more than it brings; not at all, and the head gets 0.75.
+    """
+    quarters = nn.functional.adaptive_avg_pool2d(maps, 2).permute(0, 2, 3, 1).flatten(0, 2)
+    _, axes = torch.linalg.eigh(torch.cov(quarters.T.double()))
+    axes = axes.T.flip(0)[: layer.out_channels // 2].float()[:, :, None, None]
+    norm.reset_running_stats()
+    with torch.no_grad():
+        # As large as this the axes stay where they are; see enlarge_kernels.
+        layer.weight.copy_(100 * torch.cat([axes, -axes]))
+        norm.weight.fill_(3)
+        norm.bias.fill_(-1.5)  # ReLU cuts what is less than half a standard deviation above the mean
+        for part in maps.split(32):
+            norm(layer(part))
 
 
 def enlarge_kernels(model: nn.Module, times: float) -> None:

@@ -142,6 +142,33 @@ def test_larger_kernels_are_the_same_function_that_adam_changes_less():
     assert ((changes[1] / changes[0] - 0.1).abs() < 0.03).all()
 
 
+def test_what_an_early_layer_found_is_carried_past_all_blocks():
+    torch.manual_seed(0)
+    model = xception.build_xception_backbone(pretrained=False)
+    pretrain_backbone.carry_along(model)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model.train()(torch.randn(4, 3, 64, 64)).square().sum().backward()
+        optimizer.step()
+    seen = {}
+    for name in ('block2', 'block11'):
+        model.get_submodule(name).register_forward_hook(lambda *call, name=name: seen.update({name: call[-1]}))
+    with torch.no_grad():
+        model.eval()(torch.randn(2, 3, 64, 64))
+        early = model.block3.skipbn(model.block3.skip(seen['block2']))
+        carried = torch.nn.functional.batch_norm(
+            seen['block2'][:, :, ::2, ::2],
+            model.block3.skipbn.running_mean[:256],
+            model.block3.skipbn.running_var[:256],
+            model.block3.skipbn.weight[:256],
+            model.block3.skipbn.bias[:256],
+        )
+    torch.testing.assert_close(seen['block11'][:, :256], early[:, :256])
+    torch.testing.assert_close(carried, early[:, :256], rtol=0.01, atol=0.01)  # a weight decay that BatchNorm takes out
+    assert not torch.allclose(seen['block11'][:, 256:], early[:, 256:], atol=0.1)
+
+
 def test_the_new_last_layers_hand_on_what_they_are_given():
     torch.manual_seed(0)
     model = xception.build_xception_backbone(pretrained=False).eval()
@@ -150,8 +177,23 @@ def test_the_new_last_layers_hand_on_what_they_are_given():
     with torch.no_grad():
         torch.testing.assert_close(model.block12(maps)[:, :728], maps[:, :, ::2, ::2], rtol=1e-4, atol=1e-4)
         given = torch.randn(2, 1024, 3, 3)
-        handed_on = model.bn4(model.conv4(torch.relu(model.bn3(model.conv3(given)))))[:, :1024]
-    torch.testing.assert_close(handed_on, torch.relu(given + 2) + 2, rtol=1e-4, atol=1e-4)
+        above, below = torch.relu(model.bn3(model.conv3(given)))[:, :1456].split(728, dim=1)
+    smooth = torch.nn.functional.avg_pool2d(given[:, :728], 3, 1, 1)
+    torch.testing.assert_close(above - below, smooth, rtol=1e-4, atol=1e-4)
+    assert not (above * below).any()
+
+
+def test_features_are_decorrelated_and_equally_strong():
+    torch.manual_seed(0)
+    mixed = torch.randn(400, 6, 2, 2) * torch.tensor([9, 3, 1, 1, 0.3, 0.1]).view(6, 1, 1)
+    maps = torch.einsum('oc,nchw->nohw', torch.randn(6, 6), mixed) + 20
+    layer, norm = torch.nn.Conv2d(6, 12, 1, bias=False), torch.nn.BatchNorm2d(12, momentum=None)
+    pretrain_backbone.decorrelate(layer, norm, maps)
+    with torch.no_grad():
+        found = norm.eval()(layer(maps)).permute(1, 0, 2, 3).flatten(1)
+    torch.testing.assert_close(torch.corrcoef(found[:6]), torch.eye(6), rtol=0, atol=0.01)
+    torch.testing.assert_close(found[:6] + found[6:], torch.full_like(found[:6], -3), rtol=0, atol=0.1)
+    torch.testing.assert_close(found.std(1), torch.full((12,), 3.0), rtol=0.03, atol=0)
 
 
 def test_half_precision_does_not_round_the_picture(monkeypatch):
