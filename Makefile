@@ -13,4 +13,4 @@ format:
 
 lock:  ## requirements.in -> requirements.txt
 	@command -v uv >/dev/null || { echo 'uv is needed: `pip install uv`, outside of this project, or https://docs.astral.sh/uv' >&2; exit 1; }
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt
+	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt

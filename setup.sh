@@ -19,7 +19,7 @@ if sys.version_info < (3, 11):
     sys.exit(4)
 import re
 from importlib.metadata import PackageNotFoundError, version
-locked = re.findall(r"^([\w.-]+)==(\d+)", open("requirements.txt").read(), re.M)
+locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\d+)", open("requirements.txt").read(), re.M)
 for name in re.findall(r"^[\w.-]+", open("requirements.in").read(), re.M):
     try:
         # Another major version may lack what we call: OpenCV 4 reads our face detector wrongly.

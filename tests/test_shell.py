@@ -1,5 +1,6 @@
 """The shell scripts, in a scratch copy with spaces in its path and with stubs that log their calls."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -8,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -509,10 +513,23 @@ def test_machine_without_python_is_explained(tmp_path: Path):
 def test_lock_holds_every_requirement_with_hashes_and_no_address():
     chosen = re.findall(r'^[\w.-]+', (ROOT / 'requirements.in').read_text(), re.M)
     text = (ROOT / 'requirements.txt').read_text()
-    blocks = re.findall(r'^([\w.-]+)==(.*(?:\n +.*)*)', text, re.M)
+    blocks = re.findall(r'^([\w.-]+)(?:\[.*\])?==(.*(?:\n +.*)*)', text, re.M)
     assert {'torch', 'pytest'} <= set(chosen) <= {name for name, _ in blocks}
     assert all('--hash=sha256:' in block for _, block in blocks)
     assert '://' not in text
+
+
+def test_what_a_package_wants_with_an_extra_is_pinned_with_it():
+    """pytest-cov wants coverage[toml]; with `coverage` alone in the lock, pip went for the newest one and gave up."""
+    pinned = {}
+    for name, extras in re.findall(r'^([\w.-]+)(?:\[(.*)\])?==', (ROOT / 'requirements.txt').read_text(), re.M):
+        pinned[canonicalize_name(name)] = {extra.strip() for extra in extras.split(',') if extra}
+    assert pinned['coverage'] == {'toml'}
+    for name in pinned:
+        with contextlib.suppress(PackageNotFoundError):  # for another system
+            for wanted in map(Requirement, requires(name) or []):
+                if canonicalize_name(wanted.name) in pinned and (not wanted.marker or wanted.marker.evaluate()):
+                    assert wanted.extras <= pinned[canonicalize_name(wanted.name)], (name, wanted)
 
 
 def test_environment_agrees_with_the_lock():
