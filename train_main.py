@@ -14,7 +14,7 @@ import detectors
 import options
 from common import CHECKPOINT_DIR
 from forensics import datasets, distributed, records, runtime
-from forensics.checks import check_backbone, check_images, check_memory
+from forensics.checks import check_backbone, check_images, check_memory, check_precision
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
 from utils import load_dataset, load_model
@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--precision',
         choices=('float32', 'bf16'),
         default='float32',
-        help='bf16 is faster and less exact (default: %(default)s)',
+        help='bf16 is less exact, and faster where the processor knows it (default: %(default)s)',
     )
     parser.add_argument(
         '--compile', action='store_true', help='let torch.compile make the model faster, which takes a minute; for GPUs'
@@ -71,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
     spec = get_spec(args.model)
+    check_precision(args.precision, runtime.device())
     parts = {part: load_dataset(args.dataset, part) for part in datasets.PARTS}
     skipped = check_images(parts, spec.preprocessing.only_size, args.skip_broken)
     model = make_model(args)

@@ -36,6 +36,7 @@ from common import OUTPUT_DIR
 from faces_dataset import FacesDataset
 from forensics import classical, datasets, features, histories, memory, records, runtime, scoring
 from forensics.camera import capture, draw_camera, encode
+from forensics.checks import check_precision
 from forensics.drawn_faces import draw_face
 from forensics.errors import UserError
 from forensics.parallel import run_all
@@ -72,6 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
+    check_precision(args.precision, runtime.device())
     memory.tune_allocator()
     path = Path(OUTPUT_DIR) / f'{args.name}.json'
     results = json.loads(path.read_text()) if path.exists() else []

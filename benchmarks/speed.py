@@ -297,10 +297,8 @@ def serve(connection, root: Path) -> None:
         tasks, current = {}, None
         while (message := connection.recv()) is not None:
             row, side = message
-            if side == 'threads':
-                import torch
-
-                connection.send(torch.get_num_threads())
+            if side == 'process':
+                connection.send(describe_process())
                 continue
             if row != current:
                 tasks, current = {}, row
@@ -309,6 +307,14 @@ def serve(connection, root: Path) -> None:
                 connection.send(turn(tasks, row, side, root))
             except Exception:
                 connection.send(traceback.format_exc())
+
+
+def describe_process() -> dict:
+    import torch
+
+    from forensics import runtime
+
+    return {'threads': torch.get_num_threads(), 'slow_in_bf16': runtime.slow_in_bf16(torch.device('cpu'))}
 
 
 def turn(tasks: dict, row: Row, side: str, root: Path) -> float:
@@ -342,8 +348,8 @@ class Workers:
             theirs.close()
             self.connections |= dict.fromkeys(sides, ours)
 
-    def threads(self) -> int:
-        self.connections['ours'].send((None, 'threads'))
+    def describe(self) -> dict:
+        self.connections['ours'].send((None, 'process'))
         return self.connections['ours'].recv()
 
     def turn(self, row: Row, side: str) -> float:
@@ -655,8 +661,11 @@ def main(argv: list[str] | None = None) -> int:
             for row in rows:
                 make_pictures(root / row.name, row.counts)
             workers = Workers(root)
-            results['machine']['threads'] = workers.threads()
+            results['machine'] |= workers.describe()
             print(f'{results["machine"]["threads"]} threads in PyTorch')
+            if results['machine']['slow_in_bf16']:
+                print('bf16 is left out: this processor does it in software.')
+                rows = [replace(row, bf16=None) for row in rows]
             results['rows'] = []
             for row in rows:
                 print(f'{row.label} ...', file=sys.stderr, flush=True)

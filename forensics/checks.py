@@ -1,4 +1,5 @@
-"""What is looked at before hours of training: images that cannot be read, memory, a backbone that knows nothing."""
+"""What is looked at before hours of training: images that cannot be read, memory, a backbone that knows nothing,
+a precision that costs time instead of saving it."""
 
 import shlex
 import sys
@@ -63,6 +64,16 @@ def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> Non
         raise UserError(
             f'Training with a batch of {batch_size} takes about {needed / 1e9:.1f} GB of memory and '
             f'{free / 1e9:.1f} GB are free{" for each process" if processes > 1 else ""}; {advice}'
+        )
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Say that what was asked for to save time will cost it."""
+    if precision == 'bf16' and runtime.slow_in_bf16(device):
+        print(
+            'This processor has no instructions for bf16 and does it in software, many times slower than float32: '
+            'leave --precision out.',
+            file=sys.stderr,
         )
 
 

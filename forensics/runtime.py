@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,23 @@ def free_memory(target: torch.device) -> int:
         cached = dict(line.split() for line in (CGROUP / 'memory.stat').read_text().splitlines())
         free = min(free, limit - used + int(cached.get('inactive_file', 0)))
     return free // distributed.local_size()
+
+
+def slow_in_bf16(target: torch.device) -> bool:
+    """Whether bfloat16 is done in software here: hundreds of times slower than float32, where the processor has no
+    instructions for it. Measured, since no call tells it of every kind of processor."""
+    if target.type != 'cpu':
+        return False
+    seconds = []
+    for kind in (torch.float32, torch.bfloat16):
+        factors = torch.ones(2, 256, 256, dtype=kind)
+        turns = []
+        for _ in range(3):
+            start = time.perf_counter()
+            torch.mm(*factors)
+            turns.append(time.perf_counter() - start)
+        seconds.append(min(turns))
+    return seconds[1] > 10 * seconds[0]
 
 
 def compile_model(model: nn.Module, sample: torch.Tensor) -> None:

@@ -10,8 +10,9 @@ from safetensors import safe_open
 import models
 import pretrain_backbone
 import xception
-from forensics import histories, records, scoring, stream
+from forensics import histories, records, runtime, scoring, stream
 from forensics.camera import to_bytes
+from forensics.errors import UserError
 from forensics.histories import CLASSES, FAMILIES, HELD_OUT, SPLICES, TRACES
 from forensics.textures import KINDS, draw_texture
 from models import XCEPTION_PREPROCESSING, Preprocessing, build_model
@@ -204,6 +205,21 @@ def test_half_precision_does_not_round_the_picture(monkeypatch):
         pretraining.model.get_submodule(name).register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
     pretraining.forward(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
     assert dtypes == [torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize(('slow', 'precision'), [(True, 'float32'), (False, 'bf16')])
+def test_pretraining_takes_bf16_only_where_the_processor_knows_it(slow, precision, call_main, monkeypatch):
+    asked = []
+
+    def stop(args, classes):
+        asked.append(args.precision)
+        raise UserError('far enough')
+
+    monkeypatch.setattr(runtime, 'slow_in_bf16', lambda device: slow)
+    monkeypatch.setattr(pretrain_backbone, 'Pretraining', stop)
+    for line in ([], ['--precision', 'bf16'], ['--precision', 'float32']):
+        call_main(pretrain_backbone, *line)
+    assert asked == [precision, 'bf16', 'float32']
 
 
 class Killed(Exception):

@@ -104,6 +104,18 @@ def test_the_benchmark_runs(tmp_path, capsys):
     assert drawing.stat().st_size > 5000
 
 
+def test_bf16_is_left_out_where_the_processor_does_it_in_software(monkeypatch, capsys):
+    """It would take hours, and measure nothing that anybody should use."""
+    asked = []
+    monkeypatch.setattr(speed.Workers, '__init__', lambda self, root: None)
+    monkeypatch.setattr(speed.Workers, 'describe', lambda self: {'threads': 2, 'slow_in_bf16': True})
+    monkeypatch.setattr(speed.Workers, 'close', lambda self: None)
+    monkeypatch.setattr(speed.Workers, 'turn', lambda self, row, side: asked.append(side) or 1.0)
+    assert speed.main(['--rows', 'xception-evaluation', '--repeats', '1']) == 0
+    assert asked == ['textbook', 'ours', 'compute', 'product']
+    assert 'bf16 is left out' in capsys.readouterr().out
+
+
 def test_the_benchmark_times_run_mes_lines():
     words = speed.whole_commands()
     assert [line[0] for line in words].count('train_main.py') == 3

@@ -263,3 +263,18 @@ def test_a_students_own_script_runs_beside_our_modules(workdir):
     (workdir / 'their_main.py').write_text(f'import sys; sys.path.insert(0, {str(PROJECT)!r})\n{STUDENTS_SCRIPT}')
     subprocess.run([sys.executable, 'their_main.py'], check=True, cwd=workdir)
     assert log('out/fakes_dataset_SimpleNet_Adam.json')[0]['train_loss']
+
+
+@pytest.mark.parametrize('slow', [True, False])
+def test_bf16_in_software_is_told_before_a_night_is_lost(slow, call_main, monkeypatch):
+    monkeypatch.setattr(runtime, 'slow_in_bf16', lambda device: slow)
+    line = ['-m', 'BonusNet', '-e', 1, '-b', 12]
+    assert ('leave --precision out' in call_main(train_main, *line, '--precision', 'bf16')[2]) == slow
+    assert 'leave --precision out' not in call_main(train_main, *line)[2]
+
+
+@pytest.mark.parametrize(('seconds', 'slow'), [(0.03, True), (0.002, False)])
+def test_a_processor_that_does_bf16_in_software_is_found_out(seconds, slow, monkeypatch):
+    monkeypatch.setattr(torch, 'mm', lambda a, b: time.sleep(seconds if a.dtype == torch.bfloat16 else 0.001))
+    assert runtime.slow_in_bf16(torch.device('cpu')) == slow
+    assert not runtime.slow_in_bf16(torch.device('cuda'))
