@@ -6,7 +6,7 @@ DataLoader as it is. Both ways give the same numbers: every sample has a random 
 neither the way nor the number of workers changes an augmentation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
@@ -79,7 +79,9 @@ class Batches:
         for indices, pictures, labels in self._decoded():
             seeds = self.seeds[indices].tolist()
             if isinstance(pictures, torch.Tensor):
-                inputs = pipeline(self._to_device(pictures), seeds)
+                pictures = self._to_device(pictures)
+            if isinstance(pictures[0], torch.Tensor):
+                inputs = pipeline(pictures, seeds)
             else:  # pictures of several sizes
                 inputs = self._to_device(one_by_one(self.dataset, indices, pictures, transform, seeds))
             yield channels_last(inputs), self._to_device(labels), indices
@@ -88,10 +90,13 @@ class Batches:
         """Pictures as bytes, from memory where the whole data set is in it."""
         cache = ByteCache.of(self.dataset)
         if cache is not None and cache.complete:
+            rows = cache.pictures.permute(0, 3, 1, 2)
             for indices in self.index_batches:
-                # Whole rows, which plain indexing would copy value by value.
-                pictures = cache.pictures.index_select(0, torch.tensor(indices, dtype=torch.long))
-                yield indices, pictures.permute(0, 3, 1, 2), cache.labels[indices]
+                if self.device.type == 'cpu':
+                    pictures = [rows[index] for index in indices]  # where they lie
+                else:  # whole rows, which plain indexing would copy value by value
+                    pictures = cache.pictures.index_select(0, torch.tensor(indices)).permute(0, 3, 1, 2)
+                yield indices, pictures, cache.labels[indices]
             return
         for indices, (pictures, labels) in zip(self.index_batches, self._loader(DecodedItems), strict=True):
             if cache is not None:
@@ -215,46 +220,70 @@ class BatchTransform:
         )
         return cls(crop, flip, normalize) if to_tensor and plain_crop and not steps else None
 
-    def __call__(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+    def __call__(self, pictures: torch.Tensor | list[torch.Tensor], seeds: list[int]) -> torch.Tensor:
+        """Bytes (channels x height x width each, of one size) -> a batch of floats in channels-last order.
+
+        A CPU finishes one picture after the other, while its cache holds it; a GPU normalises all at once.
+        """
+        channels, *size = pictures[0].shape
+        device = pictures[0].device
+        height, width = self.crop.size if self.crop else size
+        batch = torch.empty((len(pictures), height, width, channels), device=device)
+        scale = self._scale(width, channels, device)
         if self.crop or self.flip:
-            pictures = self._augment(pictures, seeds)
+            pictures = self._augmented(pictures, seeds)
+        elif device.type != 'cpu':
+            return scale(batch.copy_(pictures.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        for target, picture in zip(batch, pictures, strict=True):
+            target.copy_(picture.permute(1, 2, 0))
+            if device.type == 'cpu':
+                scale(target)
+        return (batch if device.type == 'cpu' else scale(batch)).permute(0, 3, 1, 2)
+
+    def _scale(self, width: int, channels: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+        """To 0 ... 1 and normalised, in place, for anything that ends in width x channels."""
         if self.normalize is None:
-            return pictures.float().div_(255)
-        # Row by row, a row's pixels and their three channels as one vector: broadcasting three numbers over the
-        # innermost dimension instead is ten times slower.
-        channels, height, width = pictures.shape[1:]
-        rows = pictures.permute(0, 2, 3, 1).flatten(2).float()
+            return lambda pixels: pixels.div_(255)
         mean, std = (
-            255 * torch.as_tensor(values, dtype=torch.float32, device=rows.device).expand(channels).repeat(width)
+            torch.as_tensor(values, dtype=torch.float64).expand(channels)
             for values in (self.normalize.mean, self.normalize.std)
         )
-        return rows.sub_(mean).div_(std).view(-1, height, width, channels).permute(0, 3, 1, 2)
+        # A row's pixels and their three channels as one vector, in one pass: broadcasting three numbers over the
+        # innermost dimension instead is ten times slower.
+        factor, shift = (values.repeat(width).float().to(device) for values in (1 / (255 * std), -mean / std))
 
-    def _augment(self, pictures: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+        def scale(pixels: torch.Tensor) -> torch.Tensor:
+            rows = pixels.flatten(-2)
+            torch.addcmul(shift, rows, factor, out=rows)
+            return pixels
+
+        return scale
+
+    def _augmented(self, pictures: torch.Tensor | list[torch.Tensor], seeds: list[int]) -> Iterator[torch.Tensor]:
+        """Cropped and flipped; each is to be used before the next one is asked for."""
+        channels, height, width = pictures[0].shape
         padding = (self.crop.padding or 0) if self.crop else 0
-        padded = torch.nn.functional.pad(pictures, [padding] * 4) if padding else pictures
-        height, width = self.crop.size if self.crop else padded.shape[-2:]
-        if padded.shape[-2] < height or padded.shape[-1] < width:
+        wanted = self.crop.size if self.crop else (height, width)
+        spare = height + 2 * padding - wanted[0], width + 2 * padding - wanted[1]
+        if min(spare) < 0:
             raise UserError(
-                f'Pictures of {pictures.shape[-1]}x{pictures.shape[-2]} pixels are too small to crop '
-                f'{width}x{height} from. Scale them with `python preprocessing.py --no-detect --size 256 ...`.'
+                f'Pictures of {width}x{height} pixels are too small to crop {wanted[1]}x{wanted[0]} from. '
+                f'Scale them with `python preprocessing.py --no-detect --size 256 ...`.'
             )
-        augmented = torch.empty(
-            (len(pictures), pictures.shape[1], height, width),
-            device=pictures.device,  # as floats: the copy below turns bytes into them on the way
-            memory_format=torch.channels_last,
-        )
+        frame = pictures[0].new_zeros((height + 2 * padding, width + 2 * padding, channels)).permute(2, 0, 1)
+        inner = frame[:, padding : padding + height, padding : padding + width]
         generator = torch.Generator()  # a private one: another thread may be drawing from the global one
-        spare = padded.shape[-2] - height, padded.shape[-1] - width
-        for picture, source, seed in zip(augmented, padded, seeds, strict=True):
+        for picture, seed in zip(pictures, seeds, strict=True):
             generator.manual_seed(seed)  # then the draws of torchvision's two transforms, in their order
             top, left = (
-                (int(torch.randint(most + 1, (1,), generator=generator)) for most in spare) if any(spare) else (0, 0)
+                (torch.randint(most + 1, (1,), generator=generator).item() for most in spare) if any(spare) else (0, 0)
             )
-            crop = source[:, top : top + height, left : left + width]
-            flipped = self.flip is not None and torch.rand(1, generator=generator) < self.flip.p
-            picture.copy_(crop.flip(-1) if flipped else crop)
-        return augmented
+            flipped = self.flip is not None and torch.rand(1, generator=generator).item() < self.flip.p
+            if padding:
+                inner.copy_(picture)
+                picture = frame
+            crop = picture[:, top : top + wanted[0], left : left + wanted[1]]
+            yield crop.flip(-1) if flipped else crop
 
 
 class ByteCache:
