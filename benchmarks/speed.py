@@ -33,6 +33,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from forensics import plots, records  # noqa: E402
+from make_demo_data import NUMBERS  # noqa: E402
 
 XCEPTION_STEP = 37  # GFLOP an image
 PARTS = ('train', 'val', 'test')
@@ -86,7 +87,7 @@ QUICK = ('simplenet-first', 'simplenet', 'bonusnet', 'mynet', 'saliency')  # and
 QUICK_SIZES = {'counts': (8, 4, 4), 'batch': 4, 'product_size': 1024}
 STARTUP, WHOLE = 'startup', 'whole'
 TEXTBOOK_COMMANDS = ('train_main.py', 'numerical_analysis.py', 'saliency_map.py', 'grad_cam_analysis.py')
-WHOLE_RATIO, WHOLE_COUNTS = 1.8, (128, 32, 32)
+WHOLE_RATIO = 1.8
 # Scripts that only read records or draw, and what a start of theirs may take; others may take little more than torch.
 LIGHT = (
     'answer_questions', 'audit_dataset', 'make_demo_data', 'plot_accuracy_and_loss', 'plot_samples_of_faces_datasets',
@@ -454,7 +455,7 @@ def imports_torch(script: str) -> bool:
     return any(line.rpartition('|')[2].strip() == 'torch' for line in lines)
 
 
-def measure_whole(root: Path) -> dict:
+def measure_whole(root: Path, counts: dict[str, tuple]) -> dict:
     """run_me.sh's training and analysis, command by command, each beside the textbook's. One run of each."""
     environment = {**os.environ, 'FACES_DATASETS': str(root), 'HF_HUB_OFFLINE': '1'}
     textbook, ours = {}, {}
@@ -467,7 +468,7 @@ def measure_whole(root: Path) -> dict:
                 textbook[line] = run(command, cwd=their_folder)
     ratio = sum(textbook.values()) / sum(ours.values())
     return {
-        'counts': WHOLE_COUNTS, 'textbook': textbook, 'ours': ours,
+        'counts': counts, 'textbook': textbook, 'ours': ours,
         'figures': [figure('ours / textbook', ratio, WHOLE_RATIO)],
     }  # fmt: skip
 
@@ -550,8 +551,9 @@ def show_startup(rows: list[dict]) -> None:
 
 
 def show_whole(whole: dict) -> None:
+    counts = ', '.join(f'{"/".join(map(str, parts))} images in {name}' for name, parts in whole['counts'].items())
     print(
-        f'\nrun_me.sh, training and analysis, {"/".join(map(str, whole["counts"]))} images a data set: '
+        f'\nrun_me.sh, training and analysis, {counts}: '
         f'textbook {sum(whole["textbook"].values()):.0f} s, ours {sum(whole["ours"].values()):.0f} s; '
         f'{told(whole["figures"][0])}'
     )
@@ -635,7 +637,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         choices=names,
         metavar='NAME',
-        help=f'only these: {", ".join(names)} (default: all but {WHOLE}, which takes minutes more)',
+        help=f'only these: {", ".join(names)} (default: all but {WHOLE}, which takes an hour on slow cores)',
     )
     parser.add_argument('--quick', action='store_true', help='small networks, few pictures and two turns')
     parser.add_argument('--repeats', type=int, metavar='N', help='turns of each side (default: 5; quick: 2)')
@@ -676,9 +678,11 @@ def main(argv: list[str] | None = None) -> int:
             results['startup'] = measure_startup(args.quick, repeats)
             show_startup(results['startup'])
         if WHOLE in chosen:
-            for dataset in ('fakes_dataset', 'synthetic_dataset'):
-                make_pictures(root / dataset, WHOLE_COUNTS)
-            results['whole'] = measure_whole(root)
+            # As many pictures as the demo data have: of few, importing torch takes most of the time.
+            counts = {name: QUICK_SIZES['counts'] if args.quick else tuple(n.values()) for name, n in NUMBERS.items()}
+            for dataset, parts in counts.items():
+                make_pictures(root / dataset, parts)
+            results['whole'] = measure_whole(root, counts)
             show_whole(results['whole'])
     if args.json:
         records.write_json(args.json, results)
