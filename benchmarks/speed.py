@@ -679,7 +679,10 @@ def main(argv: list[str] | None = None) -> int:
             show_startup(results['startup'])
         if WHOLE in chosen:
             # As many pictures as the demo data have: of few, importing torch takes most of the time.
-            counts = {name: QUICK_SIZES['counts'] if args.quick else tuple(n.values()) for name, n in NUMBERS.items()}
+            counts = {
+                name: QUICK_SIZES['counts'] if args.quick else tuple(numbers[part] for part in PARTS)
+                for name, numbers in NUMBERS.items()
+            }
             for dataset, parts in counts.items():
                 make_pictures(root / dataset, parts)
             results['whole'] = measure_whole(root, counts)

@@ -1,7 +1,7 @@
 """The fast path from a data set to whole batches on the device.
 
 A data set of pictures (it has `load(index) -> (picture, label)`) with a transform made of the usual steps is decoded
-once, kept as bytes, and cropped, flipped and normalised a batch at a time. Anything else goes through PyTorch's
+once, kept as bytes, and cropped, flipped and normalised straight into a batch. Anything else goes through PyTorch's
 DataLoader as it is. Both ways give the same numbers: every sample has a random seed of its own in every pass, so that
 neither the way nor the number of workers changes an augmentation.
 """
