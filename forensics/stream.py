@@ -37,6 +37,7 @@ class Blocks(Dataset):
 
     def __init__(self, recipe: Recipe, seed: int):
         self.recipe, self.seed = recipe, seed
+        cv2.setNumThreads(1)  # here, too: a forked process would wait for ever for threads that only its parent has
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         cv2.setNumThreads(1)  # the other cores have their own blocks
