@@ -111,8 +111,11 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     the forensic ones that come with the project.
     """
     model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc', ours=Preprocessing())
+    if model.backbone_weights == 'forensic':
+        centre_features(model)
     if model.backbone_weights in ('random', 'forensic'):
-        # These weights move far: in the fifty steps of two epochs running averages with the usual 0.1 stay behind.
+        # Random weights move far, and photographs are not what the forensic ones were taught on: in the fifty steps of
+        # two epochs running averages with the usual 0.1 stay behind.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 0.3
@@ -122,7 +125,28 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
         nn.Linear(256, 64), nn.ReLU(),
         nn.Linear(64, 2),
     )  # fmt: skip
+    model.register_load_state_dict_pre_hook(end_as_in)
     return model
+
+
+def centre_features(model: nn.Module) -> None:
+    """Let Xception's head see each feature's difference from its mean, without a parameter more.
+
+    Features that have been through a ReLU are all positive, and what a picture has to say is a small part of each. By
+    Adam's first hundred steps a new head had mostly followed what all pictures share: on frozen forensic features of
+    StyleGAN's faces it told 0.72 (AuC, validation part), and 0.80 after centring.
+    """
+    norm = nn.BatchNorm2d(model.num_features, momentum=model.bn4.momentum, affine=False)
+    model.act4 = nn.Sequential(model.act4, norm.to(model.bn4.weight.device)).train(model.training)
+
+
+def end_as_in(model: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_) -> None:
+    """Before a checkpoint is loaded: its features are centred or not, whatever this model's were."""
+    centred = f'{prefix}act4.1.running_mean' in state
+    if centred and not isinstance(model.act4, nn.Sequential):
+        centre_features(model)
+    elif not centred and isinstance(model.act4, nn.Sequential):
+        model.act4 = model.act4[0]
 
 
 class CustomCNN(nn.Module):

@@ -4,7 +4,10 @@ python pretrain_backbone.py
 
 Every picture is drawn, seen through a camera and sent through one of many processing traces; the net says which, and
 how strong it is. It starts on small crops and ends on whole pictures. Ctrl-C saves, and the same line with --resume
-goes on, with a larger --images too. The weights go to checkpoints/xception_forensic.safetensors.
+goes on, with a larger --images too. The weights go to checkpoints/xception_forensic.safetensors. More compute carries
+them on where nothing but they is left of a run:
+
+python pretrain_backbone.py --start-from checkpoints/xception_forensic.safetensors --seed 1
 """
 
 import argparse
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
@@ -31,7 +35,7 @@ from forensics.progress import Progress
 from forensics.stream import FACES, Blocks, Recipe
 from models import Preprocessing
 from trainer import Totals, make_optimizer
-from xception import build_xception_backbone
+from xception import build_xception_backbone, load_backbone_weights
 
 NAME = 'xception_forensic'
 CHECK_EVERY = 10_000  # pictures
@@ -39,7 +43,8 @@ WARM_UP = 3_000
 CHECK_BLOCKS = 24
 PLAIN = 50_000  # pictures that are easy to tell apart, at the beginning
 HELPED = {'bn2': 64, 'block1': 128, 'block3': 728, 'block8': 728}  # layers and their channels
-LARGER = 10  # kernels, in the weights that are shipped
+LARGER = 80  # kernels, in the weights that are shipped
+NEW_AT_THE_END = ('block12.', 'conv3.', 'bn3.', 'conv4.', 'bn4.', 'fc.')  # in them, see pass_on and decorrelate
 LOOKS = 32  # blocks for the last running statistics
 LARGE = 256  # the size of the last phase, which is the detectors'
 
@@ -66,6 +71,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--workers', type=options.positive, help='processes that draw (default: 1; with a GPU, all)')
     parser.add_argument('--resume', action='store_true', help='go on where an interrupted run stopped')
+    parser.add_argument(
+        '--start-from', type=Path, metavar='FILE',
+        help='weights of an earlier run, to teach them more; give another --seed for other pictures',
+    )  # fmt: skip
     parser.add_argument('--name', default=NAME, help='of the files (default: %(default)s)')
     options.add_seed(parser)
     options.add_device(parser)
@@ -80,11 +89,13 @@ def main(argv: list[str] | None = None) -> None:
         args.precision = 'float32' if runtime.slow_in_bf16(runtime.device()) else 'bf16'
     classes = tuple(name for name in CLASSES if not any(name in FAMILIES[family] for family in args.without))
     pretraining = Pretraining(args, classes)
+    if args.start_from:
+        pretraining.take_over(args.start_from)
     if args.resume:
         pretraining.restore()
     try:
         recipe = Recipe(args.size, args.batch_size, args.faces, classes)
-        plain = min(PLAIN, args.images)
+        plain = 0 if args.start_from else min(PLAIN, args.images)
         pretraining.phase('plain', dataclasses.replace(recipe, faintest=0.5, quality=90), plain, fall=0)
         pretraining.phase('crops', recipe, args.images - plain, fall=0.9)
         whole = dataclasses.replace(recipe, size=LARGE, pictures=max(1, args.batch_size // 2))
@@ -113,6 +124,7 @@ class Pretraining:
         self.optimizer = make_optimizer('AdamW', self.model, args.lr)
         self.transform = BatchTransform.of(Preprocessing().test_transform())
         self.seen = {'plain': 0, 'crops': 0, 'whole': 0}
+        self.seen_before: dict[str, int] = {}  # by the weights that it started from
         self.log: list[dict] = []
         self.state_path = Path(CHECKPOINT_DIR) / f'{args.name}.last.pt'
 
@@ -214,9 +226,22 @@ class Pretraining:
                 'optimizer': self.optimizer.state_dict(),
                 'classes': list(self.classes),
                 'seen': self.seen,
+                'seen_before': self.seen_before,
                 'log': self.log,
             },
         )
+
+    def take_over(self, path: Path) -> None:
+        """What export() wrote, but for its last layers, which had taken the place of learned ones."""
+        if path.suffix != '.safetensors':
+            raise UserError(f'{path}: --start-from takes the .safetensors file that an earlier run wrote.')
+        backbone = build_xception_backbone(pretrained=False)
+        load_backbone_weights(backbone, path)
+        enlarge_kernels(backbone, 1 / LARGER)
+        learned = {name: value for name, value in backbone.state_dict().items() if not name.startswith(NEW_AT_THE_END)}
+        self.model.load_state_dict({**self.model.state_dict(), **learned})
+        with safe_open(path, 'pt') as file:
+            self.seen_before = json.loads((file.metadata() or {}).get('seen', '{}'))
 
     def restore(self) -> None:
         if not self.state_path.exists():
@@ -227,7 +252,7 @@ class Pretraining:
             raise UserError(f'{self.state_path} was taught other traces; give the same --without, or another --name.')
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
-        self.seen, self.log = state['seen'], state['log']
+        self.seen, self.seen_before, self.log = state['seen'], state['seen_before'], state['log']
 
     def export(self) -> Path:
         """The backbone alone, its weights in half precision; its running statistics would leave that range."""
@@ -245,7 +270,8 @@ class Pretraining:
             for name, tensor in backbone.cpu().state_dict().items()
         }
         preprocessing = Preprocessing()
-        facts = {'mean': preprocessing.mean, 'std': preprocessing.std, 'seen': self.seen, 'classes': self.classes}
+        seen = {phase: number + self.seen_before.get(phase, 0) for phase, number in self.seen.items()}
+        facts = {'mean': preprocessing.mean, 'std': preprocessing.std, 'seen': seen, 'classes': self.classes}
         with records.atomic_path(path) as temporary:
             temporary.write_bytes(save(weights, {name: json.dumps(value) for name, value in facts.items()}))
         return path
@@ -369,7 +395,7 @@ def decorrelate(layer: nn.Conv2d, norm: nn.BatchNorm2d, maps: torch.Tensor) -> N
 def enlarge_kernels(model: nn.Module, times: float) -> None:
     """The same function from larger kernels: the BatchNorm behind them takes the factor out again.
 
-    Adam moves a weight by its learning rate, however small the weight is. The assignment's 0.001 is a twentieth of what
+    Adam moves a weight by its learning rate, however small the weight is. The assignment's 0.001 is a fiftieth of what
     a kernel here has learned, and a few steps would wipe it out; of larger kernels it is a smaller share.
     """
     kernels = []

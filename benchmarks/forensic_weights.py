@@ -10,8 +10,8 @@ median         another one
 synthetic_dataset, fakes_dataset       the same line on two data sets in --photographs
 probe-synthetic_dataset, probe-...     logistic regression on frozen features of them
 
-Every figure is of the test part, and nothing is chosen on it. A second start does only what is missing in the record,
-out/forensic_weights.json.
+Every figure is of the test part, and nothing is chosen on it. A second start does only what is missing in the record.
+With --record docs/forensic_weights.json it adds to what was measured of the weights that are shipped.
 """
 
 import argparse
@@ -65,7 +65,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--photographs', type=Path, metavar='FOLDER', help='where the two data sets are')
     parser.add_argument('--precision', choices=('float32', 'bf16'), default='float32', help='(default: %(default)s)')
     parser.add_argument('--train', type=options.positive, default=800, help='drawn pictures (default: %(default)s)')
-    parser.add_argument('--name', default='forensic_weights', help='of the record in out/ (default: %(default)s)')
+    parser.add_argument(
+        '--record', type=Path, default=Path(OUTPUT_DIR) / 'forensic_weights.json', metavar='FILE',
+        help='(default: %(default)s)',
+    )  # fmt: skip
     options.add_device(parser)
     return parser.parse_args(argv)
 
@@ -75,8 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     check_precision(args.precision, runtime.device())
     memory.tune_allocator()
-    path = Path(OUTPUT_DIR) / f'{args.name}.json'
-    results = json.loads(path.read_text()) if path.exists() else []
+    results = json.loads(args.record.read_text()) if args.record.exists() else []
     done = [result['what'] for result in results]
     for row in args.rows:
         if row not in DRAWN and not args.photographs:
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(', '.join(map(str, what.values())), flush=True)
                 runtime.seed_everything(seed)
                 results.append({'what': what, **measure(args, row, weights, seed)})
-                records.write_json(path, results)
+                records.write_json(args.record, results)
     print_table(results)
 
 

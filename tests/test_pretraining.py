@@ -1,11 +1,14 @@
 """The stream of drawn pictures with known histories, and the backbone that learns them."""
 
 import json
+import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from torch.utils.data import DataLoader
 
 import models
 import pretrain_backbone
@@ -16,6 +19,7 @@ from forensics.errors import UserError
 from forensics.histories import CLASSES, FAMILIES, HELD_OUT, SPLICES, TRACES
 from forensics.textures import KINDS, draw_texture
 from models import XCEPTION_PREPROCESSING, Preprocessing, build_model
+from utils import get_nof_params
 
 TINY = ['--images', 16, '--large', 0, '--size', 48, '-b', 4, '--faces', 0, '--precision', 'float32']
 
@@ -79,6 +83,15 @@ def test_a_block_is_the_same_wherever_it_is_made():
     assert not np.array_equal(first[0], other[0])
 
 
+def test_processes_that_draw_do_not_wait_for_opencvs_threads():
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.float32), (0, 0), 3)  # starts them
+    time.sleep(1)  # until they have nothing left to do and wait
+    blocks = stream.Blocks(stream.Recipe(size=48, pictures=2, faces=0), seed=1)
+    (block,) = DataLoader(blocks, batch_size=None, sampler=[0], num_workers=1, timeout=120)
+    assert np.array_equal(block[0].numpy(), blocks[0][0])
+
+
 def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, workdir, monkeypatch):
     monkeypatch.setattr(pretrain_backbone, 'CHECK_BLOCKS', 1)
     monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 4)
@@ -104,6 +117,31 @@ def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, work
         assert json.loads(file.metadata()['seen']) == whole['seen']
         assert file.get_tensor('conv1.weight').dtype == torch.float16
         assert not any(name.startswith('fc.') for name in file.keys())  # noqa: SIM118 (not a dictionary)
+
+
+def test_a_run_starts_from_what_an_earlier_one_exported(call_main, workdir, monkeypatch):
+    for name, value in {'CHECK_BLOCKS': 1, 'PLAIN': 8, 'LOOKS': 1}.items():
+        monkeypatch.setattr(pretrain_backbone, name, value)
+    call_main(pretrain_backbone, *TINY, '--name', 'first')
+    taught = records.load_checkpoint('checkpoints/first.last.pt')['model']
+    line = [*TINY, '--start-from', 'checkpoints/first.safetensors', '--name', 'second']
+    second = pretrain_backbone.Pretraining(pretrain_backbone.parse_args([str(value) for value in line]), CLASSES)
+    second.take_over(second.args.start_from)
+    state = second.model.state_dict()
+    for name in ('conv1.weight', 'block1.rep.0.pointwise.weight', 'block11.rep.7.conv1.weight', 'block5.rep.2.bias'):
+        torch.testing.assert_close(state[name], taught[name], rtol=2e-3, atol=1e-4)
+    assert not torch.allclose(state['conv3.pointwise.weight'], taught['conv3.pointwise.weight'], atol=0.1)
+
+    call_main(pretrain_backbone, *line)
+    assert records.load_checkpoint('checkpoints/second.last.pt')['seen'] == {'plain': 0, 'crops': 16, 'whole': 0}
+    with safe_open('checkpoints/second.safetensors', 'pt') as file:
+        assert json.loads(file.metadata()['seen']) == {'plain': 8, 'crops': 8 + 16, 'whole': 0}
+
+
+@pytest.mark.parametrize('name', ['nowhere.safetensors', 'detector.pt'])
+def test_weights_that_a_run_cannot_start_from_are_named(name, call_main):
+    status, _, error = call_main(pretrain_backbone, *TINY, '--start-from', name)
+    assert status == 1 and name in error
 
 
 def test_the_first_layer_starts_with_every_frequency_of_every_colour_difference():
@@ -278,6 +316,31 @@ def test_without_the_hub_the_projects_own_weights_come_before_random_ones(forens
     said = capsys.readouterr().err
     assert 'FORENSIC' in said and 'RANDOM' not in said
     assert build_model('timm:resnet10t').backbone_weights == 'random'  # they fit Xception alone
+
+
+def test_features_of_the_forensic_weights_are_centred_and_a_checkpoint_brings_it_along(forensic, tmp_path):
+    model = build_model('XceptionBased', 'forensic').train()
+    assert get_nof_params(model) == 23_128_786
+    seen = []
+    model.fc.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(4, 3, 64, 64))
+    assert all(features.mean(0).abs().max() < 1e-4 and features.std() > 0.1 for features in seen)
+
+    picture = torch.randn(2, 3, 64, 64)
+    plain = build_model('XceptionBased', 'none').eval()
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    with torch.no_grad():
+        wanted, uncentred = model.eval()(picture), plain(picture)
+        plain.load_state_dict(model.state_dict())
+        assert torch.equal(plain(picture), wanted)
+        plain.load_state_dict(before)  # and a checkpoint of the assignment takes it away again
+        assert torch.equal(plain(picture), uncentred)
+
+    torch.save({'model': model.state_dict()}, tmp_path / 'trained.pt')
+    again = build_model('XceptionBased', str(tmp_path / 'trained.pt'))
+    assert torch.equal(again.conv4.pointwise.weight, model.conv4.pointwise.weight)
 
 
 def test_missing_forensic_weights_name_the_command_that_makes_them(monkeypatch, tmp_path):
