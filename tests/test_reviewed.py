@@ -186,12 +186,16 @@ def test_only_weights_that_move_far_have_a_quicker_batchnorm(monkeypatch):
 
     def momentum(origin):
         def build(*args, **kwargs):
-            model = nn.Sequential(nn.BatchNorm2d(3))
-            model.backbone_weights, model.num_features = origin, 4
+            model = nn.Sequential()
+            model.bn4, model.act4 = nn.BatchNorm2d(3), nn.ReLU()
+            model.backbone_weights, model.num_features = origin, 3
             return model
 
         monkeypatch.setattr(models, 'with_backbone_weights', build)
-        return models.get_xception_based_model()[0].momentum
+        norms = [module for module in models.get_xception_based_model().modules() if isinstance(module, nn.BatchNorm2d)]
+        assert len(norms) == (2 if origin == 'forensic' else 1)  # a second one centres the features
+        (momentum,) = {norm.momentum for norm in norms}
+        return momentum
 
     assert [momentum(origin) for origin in ('imagenet', 'file:x.pth', 'random', 'forensic')] == [0.1, 0.1, 0.3, 0.3]
 
