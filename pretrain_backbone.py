@@ -252,7 +252,8 @@ class Pretraining:
             raise UserError(f'{self.state_path} was taught other traces; give the same --without, or another --name.')
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
-        self.seen, self.seen_before, self.log = state['seen'], state['seen_before'], state['log']
+        self.seen, self.log = state['seen'], state['log']
+        self.seen_before = state.get('seen_before', {})  # a state of before --start-from has none
 
     def export(self) -> Path:
         """The backbone alone, its weights in half precision; its running statistics would leave that range."""

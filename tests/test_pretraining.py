@@ -138,6 +138,16 @@ def test_a_run_starts_from_what_an_earlier_one_exported(call_main, workdir, monk
         assert json.loads(file.metadata()['seen']) == {'plain': 8, 'crops': 8 + 16, 'whole': 0}
 
 
+def test_a_state_from_before_runs_could_start_from_weights_goes_on(workdir):
+    pretraining = pretrain_backbone.Pretraining(pretrain_backbone.parse_args(['--name', 'old']), CLASSES)
+    pretraining.save()
+    state = records.load_checkpoint(pretraining.state_path)
+    del state['seen_before']
+    records.save_checkpoint(pretraining.state_path, state)
+    pretraining.restore()
+    assert pretraining.seen_before == {}
+
+
 @pytest.mark.parametrize('name', ['nowhere.safetensors', 'detector.pt'])
 def test_weights_that_a_run_cannot_start_from_are_named(name, call_main):
     status, _, error = call_main(pretrain_backbone, *TINY, '--start-from', name)
