@@ -107,7 +107,7 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
             name,
         )
         name = name.replace('last_linear.', 'fc.')
-        if name.startswith((f'{head}.', 'act4.')):  # the latter belongs to the head, too: models.centre_features
+        if name.startswith((f'{head}.', 'act4.')):  # the latter belongs to the head, too: models.whiten_features
             continue
         if name in own and tensor.dim() == 2 and own[name].dim() == 4:
             tensor = tensor[:, :, None, None]

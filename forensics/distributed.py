@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from forensics.errors import UserError
 
 _store: dist.Store | None = None  # torchrun's; it outlives a process that dies
+_counts: bool | None = None  # whether this process's slice is part of the batch; None outside of whole_batch_statistics
 
 
 def size() -> int:
@@ -243,12 +244,36 @@ def whole_batch_statistics(counts: bool) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if size() == 1 else _WholeBatchStatistics(counts)
 
 
+def whole_batch(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes inside `whole_batch_statistics`, for a layer that looks at a batch in its own way."""
+    if _counts is None:
+        return rows
+    rows = rows if _counts else rows[:0]
+    length = torch.tensor(len(rows), device=rows.device)
+    lengths = [torch.zeros_like(length) for _ in range(size())]
+    dist.all_gather(lengths, length)
+    padded = F.pad(rows, (0, 0, 0, int(max(lengths)) - len(rows)))
+    slices = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(slices, padded)
+    return torch.cat([one[:number] for one, number in zip(slices, lengths, strict=True)])
+
+
 class _WholeBatchStatistics(TorchFunctionMode):
     """Takes the place of `torch.nn.functional.batch_norm`, which every kind of BatchNorm layer calls."""
 
     def __init__(self, counts: bool):
         super().__init__()
         self.counts = counts
+
+    def __enter__(self):
+        global _counts
+        _counts = self.counts
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        global _counts
+        _counts = None
+        return super().__exit__(*error)
 
     def __torch_function__(self, function: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}

@@ -24,6 +24,7 @@ import train_main
 from forensics import batches, checks, distributed, runtime
 from forensics.batches import scores_of
 from forensics.errors import UserError
+from models import Whitening
 from trainer import METRICS, LoggingParameters, Trainer
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
@@ -46,6 +47,10 @@ def net_with_batch_norm(affine: bool = True) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
 
 
+def whitening_net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Whitening(4), nn.Flatten(), nn.Linear(144, 2))
+
+
 # Of batches of 4 the last one holds a single sample, so that one process has none.
 CASES = {
     'mean': (plain_net, nn.CrossEntropyLoss(), 5),
@@ -53,6 +58,7 @@ CASES = {
     'batch smaller than the processes': (plain_net, nn.CrossEntropyLoss(), 1),
     'batch norm': (net_with_batch_norm, nn.CrossEntropyLoss(), 4),
     'batch norm without weights': (lambda: net_with_batch_norm(affine=False), nn.CrossEntropyLoss(), 5),
+    'whitening': (whitening_net, nn.CrossEntropyLoss(), 4),
 }
 
 
@@ -80,9 +86,18 @@ def work(case: str) -> dict:
         'seen': seen,
         'figures': figures,
         'gradients': {name: parameter.grad.clone() for name, parameter in trainer.model.named_parameters()},
-        'state': {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()},
+        'state': comparable(trainer.model.state_dict()),
         'scores': scores_of(scorer, pictures(13), batch_size=4),
     }
+
+
+def comparable(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Principal components have no sign, and those of no variance are any; their covariance is one and the same."""
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    for name in [name for name in state if name.endswith('directions')]:
+        variances = state.pop(name.replace('directions', 'variances'))
+        state[name] = state[name].T @ (variances[:, None] * state[name])
+    return state
 
 
 # --- one of two processes ------------------------------------------------------------

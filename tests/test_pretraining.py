@@ -328,7 +328,44 @@ def test_without_the_hub_the_projects_own_weights_come_before_random_ones(forens
     assert build_model('timm:resnet10t').backbone_weights == 'random'  # they fit Xception alone
 
 
-def test_features_of_the_forensic_weights_are_centred_and_a_checkpoint_brings_it_along(forensic, tmp_path):
+def test_whitening_divides_by_the_root_of_the_shrunk_covariance():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(96, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    pictures -= pictures.mean(0)
+    maps = pictures[:, :, None, None].expand(-1, -1, 3, 3)
+    layer = models.Whitening(6)
+    assert torch.equal(layer.eval()(maps), maps)  # it has seen nothing yet
+
+    for batch in maps.split(40):  # of 40, 40 and 16
+        layer.train()(batch)
+    variances, axes = torch.linalg.eigh(pictures.T @ pictures / 96)
+    shrunk = 0.2 * variances + 0.8 * variances.mean()
+    root = axes @ (0.8 * variances.mean() / shrunk).sqrt().diag() @ axes.T
+    torch.testing.assert_close(layer.eval()(maps).mean((2, 3)), pictures @ root, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(layer.mean_variance, variances.mean())
+
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    layer.train()(torch.full_like(maps[:4], torch.nan))  # a training that diverges is told so by its loss
+    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
+
+
+def test_whitening_is_led_by_what_it_saw_last():
+    layer = models.Whitening(2).train()
+    layer.MEMORY = 64
+    first, last = (torch.randn(512, 2) * torch.tensor(scale) for scale in ([3.0, 0.1], [0.1, 3.0]))
+    for batch in torch.cat([first, last]).split(32):
+        layer(batch[:, :, None, None])
+    covariance = layer.directions.T @ (layer.variances[:, None] * layer.directions)
+    assert covariance[1, 1] > 100 * covariance[0, 0]
+
+
+def test_whitening_takes_a_second_batch_before_the_gradients_of_the_first():
+    layer, batch = models.Whitening(3).train(), torch.randn(8, 3, 1, 1, requires_grad=True)
+    (layer(batch) + layer(2 * batch)).sum().backward()
+    assert batch.grad.isfinite().all()
+
+
+def test_features_of_the_forensic_weights_are_whitened_and_a_checkpoint_brings_it_along(forensic, tmp_path):
     model = build_model('XceptionBased', 'forensic').train()
     assert get_nof_params(model) == 23_128_786
     seen = []
@@ -336,17 +373,17 @@ def test_features_of_the_forensic_weights_are_centred_and_a_checkpoint_brings_it
     with torch.no_grad():
         for _ in range(3):
             model(torch.randn(4, 3, 64, 64))
-    assert all(features.mean(0).abs().max() < 1e-4 and features.std() > 0.1 for features in seen)
+    assert all(features.mean(0).abs().max() < 1e-4 and features.std() > 0.01 for features in seen)
 
     picture = torch.randn(2, 3, 64, 64)
     plain = build_model('XceptionBased', 'none').eval()
     before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
     with torch.no_grad():
-        wanted, uncentred = model.eval()(picture), plain(picture)
+        wanted, unchanged = model.eval()(picture), plain(picture)
         plain.load_state_dict(model.state_dict())
         assert torch.equal(plain(picture), wanted)
         plain.load_state_dict(before)  # and a checkpoint of the assignment takes it away again
-        assert torch.equal(plain(picture), uncentred)
+        assert torch.equal(plain(picture), unchanged)
 
     torch.save({'model': model.state_dict()}, tmp_path / 'trained.pt')
     again = build_model('XceptionBased', str(tmp_path / 'trained.pt'))
