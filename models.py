@@ -23,6 +23,7 @@ from xception import (
     WeightsUnavailable,
     build_xception_backbone,
     create_timm_model,
+    is_forensic,
     load_backbone_weights,
     load_forensic_weights,
     unknown_timm_model,
@@ -113,9 +114,10 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     the forensic ones that come with the project.
     """
     model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc', ours=Preprocessing())
-    if model.backbone_weights == 'forensic':
+    origin, _, _ = model.backbone_weights.partition(':')
+    if origin == 'forensic':
         whiten_features(model)
-    if model.backbone_weights in ('random', 'forensic'):
+    if origin in ('random', 'forensic'):
         # Random weights move far, and photographs are not what the forensic ones were taught on: in the fifty steps of
         # two epochs running averages with the usual 0.1 stay behind.
         for module in model.modules():
@@ -145,18 +147,22 @@ def whiten_features(model: nn.Module) -> None:
 
 def end_as_in(model: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_) -> None:
     """Before a checkpoint is loaded: its features are whitened or not, whatever this model's were."""
-    whitened = f'{prefix}act4.2.directions' in state
+    whitened = f'{prefix}act4.1.running_mean' in state
     if whitened and not isinstance(model.act4, nn.Sequential):
         whiten_features(model)
     elif not whitened and isinstance(model.act4, nn.Sequential):
         model.act4 = model.act4[0]
+    if whitened:  # the first such checkpoints were only centred, which is what a new Whitening amounts to
+        for name, buffer in Whitening(model.num_features).named_buffers():
+            state.setdefault(f'{prefix}act4.2.{name}', buffer)
 
 
 class Whitening(nn.Module):
     """Weakens the directions in which pictures differ most, as far as a training has seen them; it asks for no labels.
 
     The principal components of pooled features are carried along from batch to batch, and each is divided by the root
-    of its variance, which is shrunk towards the mean of all, as the covariance of few pictures says little else.
+    of its variance, which is shrunk towards the mean of all, as the covariance of few pictures says little else. A
+    direction without variance keeps its size.
     """
 
     COMPONENTS = 256
@@ -173,7 +179,7 @@ class Whitening(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             self.learn(x.detach().mean((2, 3)).float())
-        excess = (1 / self.SHRINKAGE - 1) * self.variances / self.mean_variance
+        excess = (1 / self.SHRINKAGE - 1) * self.variances / self.mean_variance.clamp(min=1e-12)
         gains = (1 + excess).rsqrt() - 1
         kernels = self.directions[:, :, None, None].clone()  # the next batch may come before this one's gradients
         return x + F.conv2d(gains[:, None, None] * F.conv2d(x, kernels), kernels.transpose(0, 1))
@@ -183,10 +189,15 @@ class Whitening(nn.Module):
     def learn(self, pooled: torch.Tensor) -> None:
         """One step of an incremental principal component analysis."""
         pooled = distributed.whole_batch(pooled)
-        if not pooled.isfinite().all():
-            return  # the loss will say so
+        if len(pooled) == 1 and not self.seen:
+            raise UserError(
+                'From the forensic weights Xception learns from what the pictures of a batch differ in, and a batch of '
+                'one has nothing of it: take -b 2 or more, or --backbone-weights none.'
+            )
+        if len(pooled) == 1 or not pooled.isfinite().all():
+            return  # of what is not finite the loss will tell
         self.seen.add_(len(pooled)).clamp_(max=self.MEMORY)
-        share = len(pooled) / self.seen
+        share = (len(pooled) / self.seen).clamp(max=1)
         self.mean_variance.lerp_(pooled.square().mean(), share)
         known = ((1 - share) * self.variances).sqrt()[:, None] * self.directions
         with torch.autocast(pooled.device.type, enabled=False):
@@ -275,6 +286,9 @@ def with_backbone_weights(
         origin = 'forensic'
     elif weights in ('imagenet', 'none'):
         origin = weights.replace('none', 'random')
+    elif ours is not None and is_forensic(weights):
+        load_forensic_weights(model, ours.mean, ours.std, weights)
+        origin = f'forensic:{Path(weights).name}'
     else:
         origin = f'file:{Path(weights).name}'
         load_backbone_weights(model, weights, head)

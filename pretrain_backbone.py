@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
@@ -35,7 +34,7 @@ from forensics.progress import Progress
 from forensics.stream import FACES, Blocks, Recipe
 from models import Preprocessing
 from trainer import Totals, make_optimizer
-from xception import build_xception_backbone, load_backbone_weights
+from xception import build_xception_backbone, load_backbone_weights, notes_of
 
 NAME = 'xception_forensic'
 CHECK_EVERY = 10_000  # pictures
@@ -240,8 +239,7 @@ class Pretraining:
         enlarge_kernels(backbone, 1 / LARGER)
         learned = {name: value for name, value in backbone.state_dict().items() if not name.startswith(NEW_AT_THE_END)}
         self.model.load_state_dict({**self.model.state_dict(), **learned})
-        with safe_open(path, 'pt') as file:
-            self.seen_before = json.loads((file.metadata() or {}).get('seen', '{}'))
+        self.seen_before = json.loads(notes_of(path).get('seen', '{}'))
 
     def restore(self) -> None:
         if not self.state_path.exists():

@@ -128,21 +128,38 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
     model.load_state_dict({**own, **fitted})
 
 
-def load_forensic_weights(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    """The project's own weights into an Xception whose input is normalised by `mean` and `std`.
+def is_forensic(path: str | Path) -> bool:
+    """Whether pretrain_backbone.py wrote this file."""
+    return {'mean', 'std', 'classes'} <= notes_of(path).keys()
+
+
+def notes_of(path: str | Path) -> dict[str, str]:
+    """What stands beside the weights in a .safetensors file; nothing in any other."""
+    if Path(path).suffix != '.safetensors' or not Path(path).is_file():
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt') as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}  # whoever reads the weights says so
+
+
+def load_forensic_weights(
+    model: nn.Module, mean: Sequence[float], std: Sequence[float], path: str | Path | None = None
+) -> None:
+    """The project's own weights, or others that pretrain_backbone.py wrote, into an Xception whose input is normalised
+    by `mean` and `std`.
 
     They have learned on another normalisation. The first convolution is linear and adds no border, so that turning
     one into the other can be left to its weights and the running mean of the BatchNorm behind it.
     """
-    if not FORENSIC_WEIGHTS.exists():
-        raise UserError(
-            f'There are no {FORENSIC_WEIGHTS} yet. Make them with `python pretrain_backbone.py`, which takes hours.'
-        )
-    load_backbone_weights(model, FORENSIC_WEIGHTS)
-    from safetensors import safe_open
-
-    with safe_open(FORENSIC_WEIGHTS, 'pt') as file:
-        facts = file.metadata()
+    path = path or FORENSIC_WEIGHTS
+    if not Path(path).exists():
+        raise UserError(f'There are no {path} yet. Make them with `python pretrain_backbone.py`, which takes hours.')
+    load_backbone_weights(model, path)
+    facts = notes_of(path)
     learned_mean, learned_std = (torch.tensor(json.loads(facts[name])) for name in ('mean', 'std'))
     mean, std = torch.tensor(mean), torch.tensor(std)
     with torch.no_grad():

@@ -245,7 +245,8 @@ def whole_batch_statistics(counts: bool) -> contextlib.AbstractContextManager:
 
 
 def whole_batch(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes inside `whole_batch_statistics`, for a layer that looks at a batch in its own way."""
+    """The rows of all processes inside `whole_batch_statistics`, for a layer that looks at a batch in its own way; no
+    gradient flows through them."""
     if _counts is None:
         return rows
     rows = rows if _counts else rows[:0]

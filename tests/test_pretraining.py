@@ -298,7 +298,7 @@ def forensic(tmp_path, monkeypatch):
     backbone = xception.build_xception_backbone(pretrained=False).train()
     backbone(torch.randn(4, 3, 64, 64))
     preprocessing = Preprocessing()
-    facts = {name: json.dumps(getattr(preprocessing, name)) for name in ('mean', 'std')}
+    facts = {name: json.dumps(getattr(preprocessing, name)) for name in ('mean', 'std')} | {'classes': '[]'}
     path = tmp_path / 'forensic.safetensors'
     save_file({n: t for n, t in backbone.state_dict().items() if not n.startswith('fc.')}, path, facts)
     monkeypatch.setattr(xception, 'FORENSIC_WEIGHTS', path)
@@ -359,6 +359,15 @@ def test_whitening_is_led_by_what_it_saw_last():
     assert covariance[1, 1] > 100 * covariance[0, 0]
 
 
+def test_whitening_refuses_batches_of_one_but_lets_a_last_one_pass():
+    layer, picture = models.Whitening(3).train(), torch.randn(1, 3, 4, 4)
+    with pytest.raises(models.UserError, match='-b 2'):
+        layer(picture)
+    layer(torch.randn(4, 3, 4, 4))
+    before = layer.variances.clone()
+    assert layer(picture).shape == picture.shape and torch.equal(layer.variances, before)
+
+
 def test_whitening_takes_a_second_batch_before_the_gradients_of_the_first():
     layer, batch = models.Whitening(3).train(), torch.randn(8, 3, 1, 1, requires_grad=True)
     (layer(batch) + layer(2 * batch)).sum().backward()
@@ -385,9 +394,27 @@ def test_features_of_the_forensic_weights_are_whitened_and_a_checkpoint_brings_i
         plain.load_state_dict(before)  # and a checkpoint of the assignment takes it away again
         assert torch.equal(plain(picture), unchanged)
 
+    only_centred = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith('act4.2.')}
+    plain.load_state_dict(only_centred)  # as the first checkpoints from these weights were
+    with torch.no_grad():
+        assert torch.equal(plain.act4(picture.new_ones(1, 2048, 2, 2)), model.act4[:2](torch.ones(1, 2048, 2, 2)))
+
     torch.save({'model': model.state_dict()}, tmp_path / 'trained.pt')
     again = build_model('XceptionBased', str(tmp_path / 'trained.pt'))
     assert torch.equal(again.conv4.pointwise.weight, model.conv4.pointwise.weight)
+
+
+def test_other_weights_of_the_same_program_are_loaded_as_the_shipped_ones_are(forensic, tmp_path):
+    """Or a comparison of the two would be one of what stands behind them."""
+    other = tmp_path / 'other.safetensors'
+    other.write_bytes(xception.FORENSIC_WEIGHTS.read_bytes())
+    for name in ('XceptionBased', 'XceptionTransfer'):
+        one, two = (build_model(name, weights).state_dict() for weights in ('forensic', str(other)))
+        assert one.keys() == two.keys()
+        same = [key for key in one if not key.startswith(('fc.', 'head.'))]
+        assert all(torch.equal(one[key], two[key]) for key in same)
+    model = build_model('XceptionBased', str(other))
+    assert model.backbone_weights == 'forensic:other.safetensors' and model.bn4.momentum == 0.3
 
 
 def test_missing_forensic_weights_name_the_command_that_makes_them(monkeypatch, tmp_path):
