@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 import trainer as trainer_module
 from forensics.errors import UserError
+from models import Whitening
 from trainer import LoggingParameters, Trainer
 
 LOGGING = LoggingParameters('Toy', 'points', 'SGD', {'lr': 0.1})
@@ -177,7 +178,8 @@ class StopsAt(nn.Module):
 
     def __init__(self, batch):
         super().__init__()
-        self.layers = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.3), nn.Linear(4, 2))
+        whitening = nn.Sequential(nn.Unflatten(1, (4, 1, 1)), Whitening(4), nn.Flatten())
+        self.layers = nn.Sequential(nn.BatchNorm1d(4), whitening, nn.Dropout(0.3), nn.Linear(4, 2))
         self.left = batch
 
     def forward(self, x):
