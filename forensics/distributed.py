@@ -21,12 +21,11 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
 from forensics.errors import UserError
 
 _store: dist.Store | None = None  # torchrun's; it outlives a process that dies
-_counts: bool | None = None  # whether this process's slice is part of the batch; None outside of whole_batch_statistics
 
 
 def size() -> int:
@@ -247,9 +246,13 @@ def whole_batch_statistics(counts: bool) -> contextlib.AbstractContextManager:
 def whole_batch(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes inside `whole_batch_statistics`, for a layer that looks at a batch in its own way; no
     gradient flows through them."""
-    if _counts is None:
-        return rows
-    rows = rows if _counts else rows[:0]
+    if has_torch_function((rows,)):
+        return handle_torch_function(whole_batch, (rows,), rows)
+    return rows
+
+
+def _rows_of_all(counts: bool, rows: torch.Tensor) -> torch.Tensor:
+    rows = rows if counts else rows[:0]
     length = torch.tensor(len(rows), device=rows.device)
     lengths = [torch.zeros_like(length) for _ in range(size())]
     dist.all_gather(lengths, length)
@@ -260,26 +263,19 @@ def whole_batch(rows: torch.Tensor) -> torch.Tensor:
 
 
 class _WholeBatchStatistics(TorchFunctionMode):
-    """Takes the place of `torch.nn.functional.batch_norm`, which every kind of BatchNorm layer calls."""
+    """Takes the place of `torch.nn.functional.batch_norm`, which every kind of BatchNorm layer calls, and of
+    `whole_batch`."""
 
     def __init__(self, counts: bool):
         super().__init__()
         self.counts = counts
 
-    def __enter__(self):
-        global _counts
-        _counts = self.counts
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        global _counts
-        _counts = None
-        return super().__exit__(*error)
-
     def __torch_function__(self, function: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if function is F.batch_norm:
             return _batch_norm(self.counts, *args, **kwargs)
+        if function is whole_batch:
+            return _rows_of_all(self.counts, *args)
         return function(*args, **kwargs)
 
 
