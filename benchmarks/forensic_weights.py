@@ -7,8 +7,9 @@ demo           XceptionBased on the demo's synthetic_dataset: Adam, 0.001, batch
 half           the same, half way between its real and its generated pictures
 checkerboard   a faint trace of a kind that pre-training never saw
 median         another one
-synthetic_dataset, fakes_dataset       the same line on two data sets in --photographs
-probe-synthetic_dataset, probe-...     logistic regression on frozen features of them
+synthetic_dataset, fakes_dataset   the same line on two data sets in --photographs
+probe-ROW      logistic regression on frozen features of any of them
+traces         a linear discriminant on frozen features names the histories that pre-training is about, by family
 
 Every figure is of the test part, and nothing is chosen on it. A second start does only what is missing in the record.
 With --record docs/forensic_weights.json it adds to what was measured of the weights that are shipped.
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
+from PIL import Image
 from torch import nn
 
 import detectors
@@ -41,6 +43,8 @@ from forensics.drawn_faces import draw_face
 from forensics.errors import UserError
 from forensics.parallel import run_all
 from forensics.people import draw_moment
+from forensics.progress import Progress
+from forensics.stream import Blocks, Recipe
 from forensics.traces import upconvolved
 from models import Preprocessing, build_model
 from trainer import Trainer, make_optimizer
@@ -51,8 +55,11 @@ EPOCHS, BATCH, RATE = 2, 32, 0.001  # the assignment's line
 FAINT = 0.2  # strength of the traces that pre-training never saw
 PHOTOGRAPHS = ('synthetic_dataset', 'fakes_dataset')
 DRAWN = ('demo', 'half', *histories.HELD_OUT)
-PROBES = {f'probe-{name}': name for name in PHOTOGRAPHS}
-ROWS = (*DRAWN, *PHOTOGRAPHS, *PROBES)
+PROBES = {f'probe-{name}': name for name in (*DRAWN, *PHOTOGRAPHS)}
+TRACES = 'traces'
+ROWS = (*DRAWN, *PHOTOGRAPHS, *PROBES, TRACES)
+CROP = 128  # pixels of the pictures whose traces are named
+BLOCKS = {'train': range(128), 'test': range(128, 192)}  # of 32 such pictures
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -81,14 +88,14 @@ def main(argv: list[str] | None = None) -> None:
     results = json.loads(args.record.read_text()) if args.record.exists() else []
     done = [result['what'] for result in results]
     for row in args.rows:
-        if row not in DRAWN and not args.photographs:
+        if PROBES.get(row, row) in PHOTOGRAPHS and not args.photographs:
             print(f'{row} is left out: it needs --photographs.')
             continue
         for weights, seed in itertools.product(args.weights, args.seeds):
             what = {'row': row, 'weights': version(weights), 'seed': seed}
-            if row not in PROBES:
+            if row in (*DRAWN, *PHOTOGRAPHS):
                 what |= {'precision': args.precision}
-            if row in DRAWN:
+            if PROBES.get(row, row) in DRAWN:
                 what |= {'pictures': args.train}
             if what not in done:
                 print(', '.join(map(str, what.values())), flush=True)
@@ -109,10 +116,11 @@ def version(weights: str) -> str:
 
 
 def measure(args: argparse.Namespace, row: str, weights: str, seed: int) -> dict:
-    if row in PROBES:
-        return probe(args.photographs / PROBES[row], weights, seed)
-    folder = drawn(row, args.train) if row in DRAWN else args.photographs / row
-    return fine_tune(folder, weights, args.precision)
+    if row == TRACES:
+        return name_traces(weights, seed)
+    name = PROBES.get(row, row)
+    folder = drawn(name, args.train) if name in DRAWN else args.photographs / name
+    return probe(folder, weights, seed) if row in PROBES else fine_tune(folder, weights, args.precision)
 
 
 # --- what is measured ----------------------------------------------------------
@@ -143,15 +151,7 @@ def judge(dataset: FacesDataset, model: nn.Module) -> dict:
 
 def probe(folder: Path, weights: str, seed: int) -> dict:
     """Logistic regression on pooled features, its penalty chosen by cross-validation on the training part."""
-    normalisation = Preprocessing()
-    extractor = features.Deep(
-        'xception',
-        build_model('XceptionBased', weights).to(runtime.device()),
-        normalisation.size,
-        normalisation.mean,
-        normalisation.std,
-        weights,
-    )
+    extractor = frozen(weights, Preprocessing().size)
     vectors, labels = {}, {}
     for part in ('train', 'test'):
         files = datasets.class_files(folder / part)
@@ -162,6 +162,37 @@ def probe(folder: Path, weights: str, seed: int) -> dict:
     classifier, _ = classical.fit('logistic', vectors['train'], labels['train'], np.arange(len(labels['train'])), seed)
     scores = classifier.decision(vectors['test'])
     return {'auc': scoring.auc(labels['test'], scores), 'interval': scoring.auc_interval(labels['test'], scores)}
+
+
+def frozen(weights: str, size: int) -> features.Deep:
+    normalisation = Preprocessing()
+    network = build_model('XceptionBased', weights).to(runtime.device())
+    return features.Deep('xception', network, size, normalisation.mean, normalisation.std, weights)
+
+
+def name_traces(weights: str, seed: int) -> dict:
+    """Per cent of new pictures whose history a linear discriminant (its shrinkage is Ledoit's and Wolf's) names from
+    their frozen features."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    extractor = frozen(weights, CROP)
+    blocks = Blocks(Recipe(CROP), 2**32 + seed)  # no seed that pre-training takes
+    vectors, labels = {}, {}
+    for part, numbers in BLOCKS.items():
+        found, named = [], []
+        for number in Progress(numbers, len(numbers), f'{part} features'):
+            pictures, classes, _ = blocks[number]
+            found.append(extractor([Image.fromarray(picture) for picture in pictures]))
+            named.append(classes)
+        vectors[part], labels[part] = np.concatenate(found), np.concatenate(named)
+    discriminant = LinearDiscriminantAnalysis('lsqr', shrinkage='auto').fit(vectors['train'], labels['train'])
+    hits = discriminant.predict(vectors['test']) == labels['test']
+    families = {
+        family: np.isin(labels['test'], [histories.CLASSES.index(name) for name in names])
+        for family, names in histories.FAMILIES.items()
+    }
+    by_family = {family: 100 * float(hits[members].mean()) for family, members in families.items()}
+    return {'accuracy': 100 * float(hits.mean()), 'by_family': by_family}
 
 
 # --- drawn data sets -------------------------------------------------------------
@@ -231,6 +262,9 @@ def print_table(results: list[dict]) -> None:
     for (row, *others), runs in sorted(kinds.items(), key=lambda kind: ROWS.index(kind[0][0])):
         if row in PROBES:
             cells = [spread([run['auc'] for run in runs], 3)]
+        elif row == TRACES:
+            by_family = {name: spread([run['by_family'][name] for run in runs], 0) for name in runs[0]['by_family']}
+            cells = ['', spread([run['accuracy'] for run in runs], 1), *map(' '.join, by_family.items())]
         else:
             chosen = [[run['epochs'][0] for run in runs], [run['epochs'][-1] for run in runs]]
             chosen.append([run['epochs'][run['kept']] for run in runs])

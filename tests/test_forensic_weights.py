@@ -5,6 +5,7 @@ import pytest
 
 import make_demo_data as demo
 from benchmarks import forensic_weights
+from forensics.histories import CLASSES, FAMILIES
 
 PEOPLE = 3
 
@@ -49,7 +50,37 @@ def test_faint_traces_are_faint_and_of_their_kind():
         assert spectrum[128, 128] > 10 * np.median(spectrum[120:136, 120:136])
 
 
-@pytest.mark.parametrize('row', ['demo', 'fakes_dataset', 'probe-fakes_dataset'])
+class GreyBlocks:
+    """Pictures whose grey level is their class."""
+
+    def __init__(self, recipe, seed):
+        self.seed = seed
+
+    def __getitem__(self, number):
+        classes = np.random.default_rng([self.seed, number]).integers(len(CLASSES), size=64)
+        return np.tile(classes[:, None, None, None], (1, 8, 8, 3)).astype(np.uint8), classes, None
+
+
+@pytest.mark.parametrize('blind', [(), FAMILIES['splices'], CLASSES], ids=['sees all', 'blind to splices', 'blind'])
+def test_traces_are_named_by_whoever_sees_them(blind, monkeypatch):
+    """Features that give the class away name every trace; those of what they are blind to tell no more than chance."""
+    rng = np.random.default_rng(0)
+
+    def look(pictures):
+        levels = [picture.getpixel((0, 0))[0] for picture in pictures]
+        seen = [rng.integers(len(CLASSES)) if CLASSES[level] in blind else level for level in levels]
+        return np.eye(len(CLASSES))[seen] + rng.normal(0, 0.01, (len(seen), len(CLASSES)))
+
+    monkeypatch.setattr(forensic_weights, 'frozen', lambda weights, size: look)
+    monkeypatch.setattr(forensic_weights, 'Blocks', GreyBlocks)
+    named = forensic_weights.name_traces('forensic', 0)
+    assert set(named['by_family']) == set(FAMILIES)
+    for family, names in FAMILIES.items():
+        assert named['by_family'][family] < 25 if names[0] in blind else named['by_family'][family] > 70
+    assert named['accuracy'] == 100 if not blind else named['accuracy'] < 90
+
+
+@pytest.mark.parametrize('row', ['demo', 'fakes_dataset', 'probe-fakes_dataset', 'probe-half', 'traces'])
 def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch, tmp_path):
     calls = []
 
@@ -57,6 +88,8 @@ def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch, t
         calls.append((row, weights, seed))
         if row in forensic_weights.PROBES:
             return {'auc': 0.5 + seed / 10}
+        if row == 'traces':
+            return {'accuracy': 30.0 + seed, 'by_family': {'bands': 40.0 + seed}}
         epochs = [{'auc': 0.9, 'accuracy': 80.0 + seed}, {'auc': 0.95, 'accuracy': 90.0 + seed}]
         return {'epochs': epochs, 'kept': 1}
 
@@ -68,6 +101,8 @@ def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch, t
     assert calls[2:] == [(row, weights, seed) for weights in ('forensic', 'none') for seed in (2, 4)]
     probe = row in forensic_weights.PROBES
     cells = '0.700 (0.500 to 0.900)' if probe else '0.900 (0.900 to 0.900) | 82.0 (80.0 to 84.0)'
+    if row == 'traces':
+        cells = ' | 32.0 (30.0 to 34.0) | bands 42 (40 to 44)'
     (line_of_table,) = (text for text in output.splitlines() if text.startswith(f'| {row}, forensic'))
     assert f'| 3 | {cells}' in line_of_table
 
