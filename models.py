@@ -118,11 +118,7 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     if origin == 'forensic':
         whiten_features(model)
     if origin in ('random', 'forensic'):
-        # Random weights move far, and photographs are not what the forensic ones were taught on: in the fifty steps of
-        # two epochs running averages with the usual 0.1 stay behind.
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.3
+        follow_sooner(model)
     model.fc = nn.Sequential(
         nn.Linear(model.num_features, 1000), nn.ReLU(),
         nn.Linear(1000, 256), nn.ReLU(),
@@ -131,6 +127,14 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     )  # fmt: skip
     model.register_load_state_dict_pre_hook(end_as_in)
     return model
+
+
+def follow_sooner(model: nn.Module) -> None:
+    """Random weights move far, and photographs are not what the forensic ones were taught on: in the fifty steps of two
+    epochs BatchNorm's running averages with the usual 0.1 stay behind."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.3
 
 
 def whiten_features(model: nn.Module) -> None:
@@ -152,7 +156,9 @@ def end_as_in(model: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_)
         whiten_features(model)
     elif not whitened and isinstance(model.act4, nn.Sequential):
         model.act4 = model.act4[0]
-    if whitened:  # the first such checkpoints were only centred, which is what a new Whitening amounts to
+    if whitened:
+        follow_sooner(model)
+        # The first such checkpoints were only centred, which is what a new Whitening amounts to.
         for name, buffer in Whitening(model.num_features).named_buffers():
             state.setdefault(f'{prefix}act4.2.{name}', buffer)
 

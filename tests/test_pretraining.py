@@ -404,6 +404,20 @@ def test_features_of_the_forensic_weights_are_whitened_and_a_checkpoint_brings_i
     assert torch.equal(again.conv4.pointwise.weight, model.conv4.pointwise.weight)
 
 
+def test_a_run_that_began_without_the_hub_goes_on_as_it_began_when_the_hub_is_there(forensic):
+    """Then ImageNet's backbone is what the checkpoint is loaded into, and its running averages were slower."""
+    began, goes_on = build_model('XceptionBased', 'forensic'), build_model('XceptionBased', 'none')
+    for norm in norms_of(goes_on):
+        norm.momentum = 0.1
+    goes_on.load_state_dict(began.state_dict())
+    for before, after in zip(norms_of(began), norms_of(goes_on), strict=True):
+        assert before.momentum == after.momentum
+
+
+def norms_of(model):
+    return [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
 def test_other_weights_of_the_same_program_are_loaded_as_the_shipped_ones_are(forensic, tmp_path):
     """Or a comparison of the two would be one of what stands behind them."""
     other = tmp_path / 'other.safetensors'
