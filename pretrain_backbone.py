@@ -29,7 +29,7 @@ from common import CHECKPOINT_DIR, OUTPUT_DIR
 from forensics import memory, records, runtime
 from forensics.batches import BatchTransform
 from forensics.errors import UserError
-from forensics.histories import CLASSES, FAMILIES
+from forensics.histories import CLASSES, FAMILIES, by_family
 from forensics.progress import Progress
 from forensics.stream import FACES, Blocks, Recipe
 from models import Preprocessing
@@ -201,7 +201,7 @@ class Pretraining:
             'train_acc': window.accuracy,
             'val_loss': checked.loss,
             'val_acc': checked.accuracy,
-            'by_family': checked.by_family(),
+            'by_family': by_family(checked.names, checked.hits),
             'images_a_second': window.samples / seconds,
         }
         self.log.append(entry)
@@ -415,17 +415,15 @@ class Window(Totals):
     def __init__(self, classes: tuple[str, ...]):
         super().__init__()
         self.classes = classes
-        self.hits: dict[str, list[bool]] = {}
+        self.names: list[str] = []
+        self.hits: list[bool] = []
 
     def add(self, loss: torch.Tensor, outputs: torch.Tensor, labels: torch.Tensor) -> None:
         found, wanted = outputs[:, :-1].cpu(), labels.tolist()
         super().add(loss, found, labels, wanted, nn.CrossEntropyLoss())
         for guess, label in zip(found.argmax(1).tolist(), wanted, strict=True):
-            self.hits.setdefault(self.classes[label], []).append(guess == label)
-
-    def by_family(self) -> dict[str, float]:
-        hits = {family: sum((self.hits.get(name, []) for name in names), []) for family, names in FAMILIES.items()}
-        return {family: 100 * sum(found) / len(found) for family, found in hits.items() if found}
+            self.names.append(self.classes[label])
+            self.hits.append(guess == label)
 
 
 if __name__ == '__main__':

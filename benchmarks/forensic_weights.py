@@ -187,12 +187,8 @@ def name_traces(weights: str, seed: int) -> dict:
         vectors[part], labels[part] = np.concatenate(found), np.concatenate(named)
     discriminant = LinearDiscriminantAnalysis('lsqr', shrinkage='auto').fit(vectors['train'], labels['train'])
     hits = discriminant.predict(vectors['test']) == labels['test']
-    families = {
-        family: np.isin(labels['test'], [histories.CLASSES.index(name) for name in names])
-        for family, names in histories.FAMILIES.items()
-    }
-    by_family = {family: 100 * float(hits[members].mean()) for family, members in families.items()}
-    return {'accuracy': 100 * float(hits.mean()), 'by_family': by_family}
+    names = [histories.CLASSES[label] for label in labels['test']]
+    return {'accuracy': 100 * float(hits.mean()), 'by_family': histories.by_family(names, hits)}
 
 
 # --- drawn data sets -------------------------------------------------------------

@@ -343,6 +343,12 @@ FAMILIES = {
 CLASSES = (*TRACES, *SPLICES)
 
 
+def by_family(names: list[str], hits: list[bool]) -> dict[str, float]:
+    """Per cent of hits among the pictures of each family; `names` are their histories."""
+    members = {family: np.isin(names, kinds) for family, kinds in FAMILIES.items()}
+    return {family: 100 * float(np.mean(hits, where=chosen)) for family, chosen in members.items() if chosen.any()}
+
+
 def apply_trace(name: str, image: np.ndarray, other: np.ndarray, strength: float, rng: np.random.Generator):
     """The image after the trace; of a splice, with a region of `other` planted, after a trace of its own."""
     if name not in SPLICES:

@@ -74,6 +74,11 @@ def test_every_class_has_one_family_and_the_held_out_have_none():
     assert not set(HELD_OUT) & set(CLASSES)
 
 
+def test_accuracy_by_family_is_of_its_own_pictures():
+    found = histories.by_family(['gain', 'untouched', 'cut', 'noisy'], [True, False, False, True])
+    assert found == {'untouched': 0, 'bands': 50, 'noise': 100}
+
+
 def test_a_block_is_the_same_wherever_it_is_made():
     recipe = stream.Recipe(size=48, pictures=12)
     blocks = stream.Blocks(recipe, seed=1)
