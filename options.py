@@ -181,6 +181,13 @@ def non_negative(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a share, from 0 to 1')
+    return value
+
+
 def rate(text: str) -> float:
     value = float(text)
     if not 0 <= value < float('inf'):

@@ -3,18 +3,20 @@
 python pretrain_backbone.py
 
 Every picture is drawn, seen through a camera and sent through one of many processing traces; the net says which, and
-how strong it is. It starts on small crops and ends on whole pictures. Ctrl-C saves, and the same line with --resume
-goes on, with a larger --images too. The weights go to checkpoints/xception_forensic.safetensors. More compute carries
-them on where nothing but they is left of a run:
+how strong it is. It starts on small crops and ends on whole pictures. Its state is saved every minute, and the same
+line with --resume goes on, with a larger --images too. The weights go to checkpoints/xception_forensic.safetensors.
+More compute carries them on where nothing but they is left of a run:
 
 python pretrain_backbone.py --start-from checkpoints/xception_forensic.safetensors --seed 1
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ import scipy.fft
 import torch
 from safetensors.torch import save
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 import options
 from common import CHECKPOINT_DIR, OUTPUT_DIR
@@ -31,13 +33,14 @@ from forensics.batches import BatchTransform
 from forensics.errors import UserError
 from forensics.histories import CLASSES, FAMILIES, by_family
 from forensics.progress import Progress
-from forensics.stream import FACES, Blocks, Recipe
+from forensics.stream import BLOCKS, FACES, Blocks, Recipe
 from models import Preprocessing
 from trainer import Totals, make_optimizer
-from xception import build_xception_backbone, load_backbone_weights, notes_of
+from xception import build_xception_backbone, is_forensic, load_backbone_weights, notes_of
 
 NAME = 'xception_forensic'
 CHECK_EVERY = 10_000  # pictures
+SAVE_EVERY = 60  # seconds
 WARM_UP = 3_000
 CHECK_BLOCKS = 24
 PLAIN = 50_000  # pictures that are easy to tell apart, at the beginning
@@ -46,11 +49,16 @@ LARGER = 80  # kernels, in the weights that are shipped
 NEW_AT_THE_END = ('block12.', 'conv3.', 'bn3.', 'conv4.', 'bn4.', 'fc.')  # in them, see pass_on and decorrelate
 LOOKS = 32  # blocks for the last running statistics
 LARGE = 256  # the size of the last phase, which is the detectors'
+# What a run that goes on may change: how far, where and how fast.
+FREE = ('images', 'large', 'precision', 'workers', 'device', 'resume')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument('--images', type=options.positive, default=420_000, help='small crops (default: %(default)s)')
+    parser.add_argument(
+        '--images', type=options.positive, default=420_000,
+        help=f'small crops, the first {PLAIN} with plain traces alone (default: %(default)s)',
+    )  # fmt: skip
     parser.add_argument(
         '--large', type=options.non_negative, default=3_000,
         help=f'pictures of {LARGE} pixels after them (default: %(default)s)',
@@ -59,8 +67,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('-b', '--batch_size', type=options.positive, default=32, help='(default: %(default)s)')
     parser.add_argument('--lr', type=options.rate, default=0.0003, help='learning rate (default: %(default)s)')
     parser.add_argument(
-        '--faces', type=float, default=FACES, help='share of drawn faces among the scenes (default: %(default)s)'
-    )
+        '--faces', type=options.share, default=FACES,
+        help='share of drawn faces among the scenes (default: %(default)s)',
+    )  # fmt: skip
     parser.add_argument(
         '--without', nargs='+', choices=FAMILIES, default=[], metavar='FAMILY',
         help=f'families of traces to leave out: {", ".join(FAMILIES)}',
@@ -87,6 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.precision is None:
         args.precision = 'float32' if runtime.slow_in_bf16(runtime.device()) else 'bf16'
     classes = tuple(name for name in CLASSES if not any(name in FAMILIES[family] for family in args.without))
+    if len(classes) < 2:
+        raise UserError('There is nothing left to tell apart: give --without fewer families.')
     pretraining = Pretraining(args, classes)
     if args.start_from:
         pretraining.take_over(args.start_from)
@@ -100,10 +111,8 @@ def main(argv: list[str] | None = None) -> None:
         whole = dataclasses.replace(recipe, size=LARGE, pictures=max(1, args.batch_size // 2))
         pretraining.phase('whole', whole, args.large, start=0.1, fall=0.1)
     except KeyboardInterrupt:
-        pretraining.save()
-        print('\nInterrupted and saved; the same line with --resume goes on.', flush=True)
+        print('\nInterrupted; the same line with --resume goes on from the last minute.', flush=True)
         raise
-    pretraining.save()
     print(f'Wrote {pretraining.export()}.')
 
 
@@ -126,6 +135,7 @@ class Pretraining:
         self.seen_before: dict[str, int] = {}  # by the weights that it started from
         self.log: list[dict] = []
         self.state_path = Path(CHECKPOINT_DIR) / f'{args.name}.last.pt'
+        self.saved = time.monotonic()
 
     # --- training ------------------------------------------------------------
 
@@ -157,6 +167,8 @@ class Pretraining:
                 self.check(name, recipe, window, time.monotonic() - since)
                 self.save()
                 window, since = Window(self.classes), time.monotonic()
+            elif time.monotonic() - self.saved > SAVE_EVERY:
+                self.save()
 
     def set_rate(self, done: float, start: float, fall: float) -> None:
         warm = min(1.0, (sum(self.seen.values()) + 1) / WARM_UP)
@@ -178,12 +190,16 @@ class Pretraining:
         errors = nn.functional.smooth_l1_loss(outputs[:, -1], strengths, reduction='none', beta=0.1)
         return nn.functional.cross_entropy(outputs[:, :-1], labels) + (touched * errors).mean() + sum(near)
 
-    def loader(self, blocks: Blocks, numbers: range) -> DataLoader:
+    def loader(self, blocks: Blocks, numbers: range) -> Iterator[list[torch.Tensor]]:
+        """The blocks in their order. All that show the same scenes come from one process, which draws these once."""
         on_gpu = runtime.model_device(self.model).type == 'cuda'
         workers = self.args.workers or (torch.get_num_threads() if on_gpu else 1)
-        return DataLoader(
-            blocks, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=4, pin_memory=on_gpu
-        )
+        groups = [list(group) for _, group in itertools.groupby(numbers, lambda number: number // BLOCKS)]
+        drawn = DataLoader(
+            blocks, batch_sampler=groups, collate_fn=default_convert, num_workers=workers, prefetch_factor=1,
+            pin_memory=on_gpu,
+        )  # fmt: skip
+        return itertools.chain.from_iterable(drawn)
 
     def check(self, name: str, recipe: Recipe, window: 'Window', seconds: float) -> None:
         """Accuracy on pictures of a stream of its own, the same ones every time."""
@@ -223,16 +239,20 @@ class Pretraining:
             {
                 'model': self.model.state_dict(),
                 'optimizer': self.optimizer.state_dict(),
-                'classes': list(self.classes),
+                'settings': self.settings(),
                 'seen': self.seen,
                 'seen_before': self.seen_before,
                 'log': self.log,
             },
         )
+        self.saved = time.monotonic()
+
+    def settings(self) -> dict:
+        return records.plain({**vars(self.args), 'classes': self.classes})
 
     def take_over(self, path: Path) -> None:
         """What export() wrote, but for its last layers, which had taken the place of learned ones."""
-        if path.suffix != '.safetensors':
+        if not is_forensic(path):
             raise UserError(f'{path}: --start-from takes the .safetensors file that an earlier run wrote.')
         backbone = build_xception_backbone(pretrained=False)
         load_backbone_weights(backbone, path)
@@ -246,12 +266,19 @@ class Pretraining:
             print(f'No unfinished run ({self.state_path}): starting from the beginning.')
             return
         state = records.load_checkpoint(self.state_path)
-        if state['classes'] != list(self.classes):
-            raise UserError(f'{self.state_path} was taught other traces; give the same --without, or another --name.')
+        before, now = state['settings'], self.settings()
+        changed = sorted(name for name in now if name not in FREE and before.get(name) != now[name])
+        if changed:
+            raise UserError(
+                f'{self.state_path} began with other arguments ({", ".join(changed)}). Give the same line, or another '
+                f'--name to start anew.'
+            )
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
-        self.seen, self.log = state['seen'], state['log']
-        self.seen_before = state.get('seen_before', {})  # a state of before --start-from has none
+        self.seen, self.seen_before, self.log = state['seen'], state['seen_before'], state['log']
+        if now['images'] > before['images'] and self.seen['whole']:  # in the end there are whole pictures again
+            self.seen_before['whole'] = self.seen_before.get('whole', 0) + self.seen['whole']
+            self.seen['whole'] = 0
 
     def export(self) -> Path:
         """The backbone alone, its weights in half precision; its running statistics would leave that range."""
@@ -379,7 +406,7 @@ def decorrelate(layer: nn.Conv2d, norm: nn.BatchNorm2d, maps: torch.Tensor) -> N
     0.78) costs a linear probe more than it brings; not at all, and the head gets 0.75.
     """
     quarters = nn.functional.adaptive_avg_pool2d(maps, 2).permute(0, 2, 3, 1).flatten(0, 2)
-    _, axes = torch.linalg.eigh(torch.cov(quarters.T.double()))
+    _, axes = torch.linalg.eigh(torch.cov(quarters.T.cpu().double()))  # some devices have no double precision
     axes = axes.T.flip(0)[: layer.out_channels // 2].float()[:, :, None, None]
     norm.reset_running_stats()
     with torch.no_grad():

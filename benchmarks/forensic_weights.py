@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import hashlib
 import itertools
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -85,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     check_precision(args.precision, runtime.device())
     memory.tune_allocator()
-    results = json.loads(args.record.read_text()) if args.record.exists() else []
+    results = records.read_json(args.record) if args.record.exists() else []
     done = [result['what'] for result in results]
     for row in args.rows:
         if PROBES.get(row, row) in PHOTOGRAPHS and not args.photographs:
