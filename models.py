@@ -21,6 +21,7 @@ from forensics.errors import UserError
 from xception import (
     FORENSIC_WEIGHTS,
     WeightsUnavailable,
+    began_forensic,
     build_xception_backbone,
     create_timm_model,
     is_forensic,
@@ -115,9 +116,10 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     """
     model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc', ours=Preprocessing())
     origin, _, _ = model.backbone_weights.partition(':')
-    if origin == 'forensic':
+    whitened = origin == 'forensic' or (origin == 'file' and began_forensic(backbone_weights))
+    if whitened:
         whiten_features(model)
-    if origin in ('random', 'forensic'):
+    if whitened or origin == 'random':
         follow_sooner(model)
     model.fc = nn.Sequential(
         nn.Linear(model.num_features, 1000), nn.ReLU(),
@@ -156,11 +158,6 @@ def end_as_in(model: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_)
         whiten_features(model)
     elif not whitened and isinstance(model.act4, nn.Sequential):
         model.act4 = model.act4[0]
-    if whitened:
-        follow_sooner(model)
-        # The first such checkpoints were only centred, which is what a new Whitening amounts to.
-        for name, buffer in Whitening(model.num_features).named_buffers():
-            state.setdefault(f'{prefix}act4.2.{name}', buffer)
 
 
 class Whitening(nn.Module):
@@ -303,6 +300,17 @@ def with_backbone_weights(
 
 
 def with_best_weights(build: Callable[..., nn.Module], head: str, ours: Preprocessing | None) -> nn.Module:
+    """The best that can be had. Of several processes the first one has the say, as the others may be on machines that
+    reach less; its weights are theirs as soon as they train."""
+    model = with_weights_within_reach(build, head, ours) if distributed.is_first() else None
+    origin = distributed.from_first(lambda: model.backbone_weights)
+    if model is None:
+        model = with_backbone_weights(build, 'forensic' if origin == 'forensic' else 'none', head, ours)
+        model.backbone_weights = origin
+    return model
+
+
+def with_weights_within_reach(build: Callable[..., nn.Module], head: str, ours: Preprocessing | None) -> nn.Module:
     """ImageNet's, or else the project's own, or else random ones, and a word on what was missing."""
     try:
         return with_backbone_weights(build, 'imagenet', head)

@@ -128,6 +128,11 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
     model.load_state_dict({**own, **fitted})
 
 
+def began_forensic(path: str | Path) -> bool:
+    """Whether a detector of this file's weights began with the project's own: its features are whitened."""
+    return any(name.endswith('act4.1.running_mean') for name in read_state_dict(path))
+
+
 def is_forensic(path: str | Path) -> bool:
     """Whether pretrain_backbone.py wrote this file."""
     return {'mean', 'std', 'classes'} <= notes_of(path).keys()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ import train_main
 from forensics import batches, checks, distributed, runtime
 from forensics.batches import scores_of
 from forensics.errors import UserError
-from models import Whitening
+from models import Whitening, with_best_weights
 from trainer import METRICS, LoggingParameters, Trainer
+from xception import WeightsUnavailable
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
 TRAIN = ['-m', 'SimpleNet', '-b', '4', '--lr', '0.01']
@@ -133,6 +135,17 @@ def dropout_resumed() -> list[dict]:
     return results
 
 
+def backbones() -> list[str]:
+    """What a net begins with if only the first process reaches the hub, and if only the second one does."""
+
+    def build(reaches: int, pretrained: bool) -> nn.Module:
+        if pretrained and distributed.rank() != reaches:
+            raise WeightsUnavailable('no hub')
+        return nn.Linear(1, 1)
+
+    return [with_best_weights(partial(build, rank), 'fc', None).backbone_weights for rank in range(2)]
+
+
 @distributed.together
 def process() -> None:
     if sys.argv[1] == 'not finite':
@@ -147,6 +160,7 @@ def process() -> None:
     train_main.main.__wrapped__([*TRAIN, '-e', '1'])
     numerical_analysis.main.__wrapped__(ANALYSE)
     results['dropout'] = dropout_resumed()
+    results['backbones'] = backbones()
     torch.save(results, f'process {distributed.rank()}.pt')
 
 
@@ -228,6 +242,12 @@ def test_scores_are_equal_to_the_last_bit_in_both_processes(together):
     for result in together[1]:
         scores, labels = result['cases']['mean']['scores']
         assert torch.equal(scores, expected[0]) and torch.equal(labels, expected[1])
+
+
+def test_all_processes_begin_with_what_the_first_can_have(together):
+    """Defect: each decided for itself, and two nets of different buffers broke off without a reason."""
+    for result in together[1]:
+        assert result['backbones'] == ['imagenet', 'random']
 
 
 def test_dropout_differs_between_processes_and_is_the_same_after_resuming(together):
