@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     parts = {part: load_dataset(args.dataset, part) for part in datasets.PARTS}
     skipped = check_images(parts, spec.preprocessing.only_size, args.skip_broken)
     model = make_model(args)
+    if origin := getattr(model, 'backbone_weights', None):
+        print(f'Weights of the backbone: {origin}.')
     check_backbone(model)
     for part, dataset in parts.items():
         detectors.fit_transform(dataset, args.model, augment=part == 'train')

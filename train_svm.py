@@ -170,7 +170,7 @@ def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[
         'preprocessing': [extractor.settings() for extractor in extractors],
         'arguments': arguments | {'classifier': kind},
         'seed': args.seed,
-        'backbone_weights': deep[0].weights if deep else None,
+        'backbone_weights': ', '.join(dict.fromkeys(extractor.weights for extractor in deep)) or None,
         'data': data,
         'commit': records.commit(),
         'versions': records.versions(*packages),

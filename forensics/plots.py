@@ -132,7 +132,7 @@ def plot_map(values: np.ndarray, ax, title: str = '') -> None:
 def weights_note(run: dict) -> str:
     """What a title has to say of the weights that training started from."""
     weights = run.get('run', {}).get('backbone_weights')
-    return f' ({weights} backbone)' if weights in ('random', 'forensic') else ''
+    return f' ({weights} backbone)' if weights else ''
 
 
 def _plot_epochs(run: dict, quantity: str, ax) -> int:

@@ -114,12 +114,13 @@ def test_flat_curves_are_not_blown_up():
     assert high - low >= 20 and low < 50 < high
 
 
-def test_title_tells_of_random_weights():
-    figure, _ = axes_of(plots.plot_losses, make_run(run={'backbone_weights': 'random'}))
-    assert 'random backbone' in texts(figure)
-    for other in ({'backbone_weights': 'imagenet'}, {'backbone_weights': None}, {}):
+def test_title_tells_what_the_backbone_began_with():
+    for weights in ('random', 'imagenet', 'forensic:other.safetensors'):
+        figure, _ = axes_of(plots.plot_losses, make_run(run={'backbone_weights': weights}))
+        assert f'{weights} backbone' in texts(figure)
+    for other in ({'backbone_weights': None}, {}):
         figure, _ = axes_of(plots.plot_losses, make_run(run=other))
-        assert 'random' not in texts(figure)
+        assert 'backbone' not in texts(figure)
 
 
 def test_not_a_number_in_the_log_is_a_gap():
