@@ -1,10 +1,14 @@
 """benchmarks/forensic_weights.py: the data sets that it draws, and its record."""
 
+from functools import partial
+
+import cv2
 import numpy as np
 import pytest
 
 import make_demo_data as demo
 from benchmarks import forensic_weights
+from forensics.camera import to_bytes
 from forensics.histories import CLASSES, FAMILIES
 
 PEOPLE = 3
@@ -44,10 +48,26 @@ def test_half_a_trace_lies_between_none_and_the_whole():
     assert all(1.05 < half < whole for half, whole in ring), ring
 
 
-def test_faint_traces_are_faint_and_of_their_kind():
-    for image in fakes('checkerboard')[0]:
-        _, spectrum = high_frequencies(image)
-        assert spectrum[128, 128] > 10 * np.median(spectrum[120:136, 120:136])
+def test_faint_traces_are_as_faint_as_they_are_called():
+    """Defect: the test had no upper bound and did not look at the median."""
+    for index in range(3):
+        person = demo.person_of(0, 'synthetic_dataset', 'test', index)
+        photograph, checkerboard, median = (
+            draw(person, demo.stream(0, 'synthetic_dataset', 'test', 'fake', index))[0]
+            for draw in (
+                forensic_weights.draw_real,
+                partial(forensic_weights.draw_fake, 'checkerboard'),
+                partial(forensic_weights.draw_fake, 'median'),
+            )
+        )
+        pattern = checkerboard - photograph
+        assert np.allclose(np.abs(pattern), 0.032 * photograph, atol=1e-3)
+        _, spectrum = high_frequencies(pattern)
+        assert spectrum.argmax() == 128 * 256 + 128  # every second pixel in both directions
+
+        filtered = cv2.medianBlur(to_bytes(photograph), 3) - photograph
+        assert np.allclose(median - photograph, 0.52 * filtered, atol=1e-3)
+        assert np.abs(filtered).mean() > 0.5
 
 
 class GreyBlocks:
