@@ -222,6 +222,70 @@ def test_without_any_family_there_is_nothing_to_learn(call_main):
             pretrain_backbone.parse_args(['--faces', share])
 
 
+def test_the_first_layer_starts_with_every_frequency_of_every_colour_difference():
+    layer = torch.nn.Conv2d(3, 32, 3, bias=False)
+    pretrain_backbone.start_with_cosines(layer)
+    kernels = layer.weight.detach()[:27].flatten(1)
+    torch.testing.assert_close(kernels @ kernels.T, torch.eye(27))
+    flat = torch.ones(1, 3, 8, 8)
+    assert (layer(flat)[0, :27].abs().amax((1, 2)) > 1e-5).nonzero().tolist() == [[0]]  # brightness is one of them
+
+
+def test_larger_kernels_are_the_same_function_that_adam_changes_less():
+    torch.manual_seed(0)
+    small, large = (xception.build_xception_backbone(pretrained=False) for _ in range(2))
+    for _ in range(2):
+        small(torch.randn(4, 3, 32, 32))  # running statistics that are not 0 and 1
+    large.load_state_dict(small.state_dict())
+    for module in (*small.modules(), *large.modules()):
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-10  # random layers answer so faintly that it would count
+    pretrain_backbone.enlarge_kernels(large, 10)
+    pictures = torch.randn(4, 3, 32, 32)
+    for mode in (True, False):  # with the batch's statistics and with the running ones
+        with torch.no_grad():
+            wanted, found = (model.train(mode).forward_features(pictures) for model in (small, large))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+        changes = []
+        for model in (small, large):
+            before = [p.clone() for p in model.parameters() if p.dim() == 4]
+            optimizer = torch.optim.Adam(model.parameters(), 0.001)
+            model.train(mode)(pictures).square().sum().backward()
+            optimizer.step()
+            after = [p for p in model.parameters() if p.dim() == 4]
+            changes.append(
+                torch.tensor([((a - b).norm() / b.norm()).item() for a, b in zip(after, before, strict=True)])
+            )
+    assert ((changes[1] / changes[0] - 0.1).abs() < 0.03).all()
+
+
+def test_what_an_early_layer_found_is_carried_past_all_blocks():
+    torch.manual_seed(0)
+    model = xception.build_xception_backbone(pretrained=False)
+    pretrain_backbone.carry_along(model)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model.train()(torch.randn(4, 3, 64, 64)).square().sum().backward()
+        optimizer.step()
+    seen = {}
+    for name in ('block2', 'block11'):
+        model.get_submodule(name).register_forward_hook(lambda *call, name=name: seen.update({name: call[-1]}))
+    with torch.no_grad():
+        model.eval()(torch.randn(2, 3, 64, 64))
+        early = model.block3.skipbn(model.block3.skip(seen['block2']))
+        carried = torch.nn.functional.batch_norm(
+            seen['block2'][:, :, ::2, ::2],
+            model.block3.skipbn.running_mean[:256],
+            model.block3.skipbn.running_var[:256],
+            model.block3.skipbn.weight[:256],
+            model.block3.skipbn.bias[:256],
+        )
+    torch.testing.assert_close(seen['block11'][:, :256], early[:, :256])
+    torch.testing.assert_close(carried, early[:, :256], rtol=0.01, atol=0.01)  # a weight decay that BatchNorm takes out
+    assert not torch.allclose(seen['block11'][:, 256:], early[:, 256:], atol=0.1)
+
+
 def test_the_new_last_layers_hand_on_what_they_are_given():
     torch.manual_seed(0)
     model = xception.build_xception_backbone(pretrained=False).eval()
