@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -21,6 +22,7 @@ from forensics.errors import UserError
 from forensics.histories import CLASSES, FAMILIES, HELD_OUT, SPLICES, TRACES
 from forensics.textures import KINDS, draw_texture
 from models import XCEPTION_PREPROCESSING, Preprocessing, build_model
+from trainer import LoggingParameters, Trainer, make_optimizer, new_log
 from utils import get_nof_params
 
 TINY = ['--images', 16, '--large', 0, '--size', 48, '-b', 4, '--faces', 0, '--precision', 'float32']
@@ -452,6 +454,26 @@ def test_features_of_the_forensic_weights_are_whitened_and_a_checkpoint_brings_i
     # Defect: trained on, its features were neither centred nor whitened, and the running averages slow.
     assert type(again.act4) is type(model.act4) and not again.act4[2].seen
     assert runtime.batchnorm_momenta(again) == runtime.batchnorm_momenta(model)
+
+
+def test_a_run_that_began_without_the_hub_goes_on_as_it_began_when_the_hub_is_there(forensic, workdir):
+    """Then ImageNet's backbone is what the checkpoint is loaded into, and its running averages were slower."""
+    began, goes_on = build_model('XceptionBased', 'forensic'), build_model('XceptionBased', 'none')
+    for norm in norms_of(goes_on):
+        norm.momentum = 0.1
+    first, second = (
+        Trainer(model, make_optimizer('Adam', model, 0.001), torch.nn.CrossEntropyLoss(), 2, None, None, None)
+        for model in (began, goes_on)
+    )
+    log = new_log(LoggingParameters('XceptionBased', 'faces', 'Adam', {}), {})
+    first._save_last(Path('began.last.pt'), log, 50.0, finished=False)
+    second._restore(Path('began.last.pt'), log)
+    for before, after in zip(norms_of(began), norms_of(goes_on), strict=True):
+        assert before.momentum == after.momentum
+
+
+def norms_of(model):
+    return [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 
 
 def test_other_weights_of_the_same_program_are_loaded_as_the_shipped_ones_are(forensic, tmp_path):
