@@ -39,7 +39,8 @@ from trainer import Totals, make_optimizer
 from xception import build_xception_backbone, is_forensic, load_backbone_weights, notes_of
 
 NAME = 'xception_forensic'
-CHECK_EVERY = 10_000  # pictures
+CHECK_EVERY = 10_000  # pictures, or CHECKS times in a phase, whichever is rarer
+CHECKS = 50
 SAVE_EVERY = 60  # seconds
 WARM_UP = 3_000
 CHECK_BLOCKS = 24
@@ -124,9 +125,9 @@ class Pretraining:
         self.model.helpers = nn.ModuleList(
             Helper(self.model.get_submodule(layer), channels, len(classes)) for layer, channels in HELPED.items()
         )
+        self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
         start_with_cosines(self.model.conv1)
         carry_along(self.model)
-        self.model = self.model.to(runtime.device(), memory_format=torch.channels_last)
         # Half precision would round the picture's own grey levels, and with them the traces.
         self.model.conv1.forward = torch.autocast(runtime.device().type, enabled=False)(self.model.conv1.forward)
         self.optimizer = make_optimizer('AdamW', self.model, args.lr)
@@ -145,6 +146,8 @@ class Pretraining:
         batch = recipe.pictures
         first, last = self.seen[name] // batch, images // batch
         blocks = Blocks(recipe, self.args.seed + list(self.seen).index(name))
+        check_every = max(CHECK_EVERY, images // CHECKS)
+        new_ones = list(self.loader(Blocks(recipe, 2**31), range(CHECK_BLOCKS))) if first < last else []
         self.model.train()
         window = Window(self.classes)
         progress = Progress(
@@ -163,11 +166,10 @@ class Pretraining:
             self.seen[name] += batch
             window.add(loss, outputs, labels)
             progress.show(loss=window.loss, accuracy=window.accuracy)
-            if self.seen[name] % CHECK_EVERY < batch or number == last - 1:
-                self.check(name, recipe, window, time.monotonic() - since)
-                self.save()
+            if self.seen[name] % check_every < batch or number == last - 1:
+                self.check(name, new_ones, window, time.monotonic() - since)
                 window, since = Window(self.classes), time.monotonic()
-            elif time.monotonic() - self.saved > SAVE_EVERY:
+            if time.monotonic() - self.saved > SAVE_EVERY or number == last - 1:
                 self.save()
 
     def set_rate(self, done: float, start: float, fall: float) -> None:
@@ -196,17 +198,16 @@ class Pretraining:
         workers = self.args.workers or (torch.get_num_threads() if on_gpu else 1)
         groups = [list(group) for _, group in itertools.groupby(numbers, lambda number: number // BLOCKS)]
         drawn = DataLoader(
-            blocks, batch_sampler=groups, collate_fn=default_convert, num_workers=workers, prefetch_factor=1,
-            pin_memory=on_gpu,
-        )  # fmt: skip
+            blocks, batch_sampler=groups, collate_fn=default_convert, num_workers=workers, pin_memory=on_gpu
+        )
         return itertools.chain.from_iterable(drawn)
 
-    def check(self, name: str, recipe: Recipe, window: 'Window', seconds: float) -> None:
-        """Accuracy on pictures of a stream of its own, the same ones every time."""
+    def check(self, name: str, new_ones: list, window: 'Window', seconds: float) -> None:
+        """Accuracy on pictures of a stream of its own, the same ones all through a phase."""
         checked = Window(self.classes)
         self.model.eval()
         with torch.no_grad():
-            for pictures, labels, strengths in self.loader(Blocks(recipe, 2**31), range(CHECK_BLOCKS)):
+            for pictures, labels, strengths in new_ones:
                 outputs = self.forward(pictures)
                 checked.add(self.loss(outputs, labels, strengths), outputs, labels)
         self.model.train()
@@ -357,9 +358,9 @@ def carry_along(model: nn.Module) -> None:
     def keep(parameter: torch.Tensor, values: torch.Tensor) -> None:
         with torch.no_grad():
             parameter[: len(values)] = values
-        free = torch.ones(len(parameter), *[1] * (parameter.dim() - 1))
+        free = torch.ones(len(parameter), *[1] * (parameter.dim() - 1), device=parameter.device)
         free[: len(values)] = 0
-        parameter.register_hook(lambda gradient: gradient * free.to(gradient.device))
+        parameter.register_hook(lambda gradient: gradient * free)
 
     carried = model.block3.skip.in_channels
     keep(model.block3.skip.weight, torch.eye(carried)[:, :, None, None])

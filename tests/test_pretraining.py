@@ -127,6 +127,20 @@ def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, work
         assert all(torch.equal(tensor, broken['model'][name]) for name, tensor in whole['model'].items())
 
 
+def test_a_long_run_is_not_held_up_by_its_checks(call_main, workdir, monkeypatch):
+    """Defect: with a GPU, checks and what they draw took longer than the training between them."""
+    quickly(monkeypatch)
+    monkeypatch.setattr(pretrain_backbone, 'CHECKS', 2)
+    drawn = []
+    monkeypatch.setattr(
+        pretrain_backbone, 'Blocks', lambda recipe, seed: drawn.append(seed) or stream.Blocks(recipe, seed)
+    )
+    call_main(pretrain_backbone, *TINY, '--images', 40, '--name', 'long')
+    log = records.read_json('out/pretrain_long.json')['checks']
+    assert [check['crops'] for check in log] == [0, 16, 32]  # after eight plain ones; they are 32
+    assert drawn.count(2**31) == 2  # once in each phase
+
+
 def quickly(monkeypatch):
     for name, value in {'CHECK_BLOCKS': 1, 'CHECK_EVERY': 8, 'SAVE_EVERY': 0, 'PLAIN': 8, 'LOOKS': 1}.items():
         monkeypatch.setattr(pretrain_backbone, name, value)
