@@ -5,6 +5,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import make_demo_data as demo
 from benchmarks import forensic_weights
@@ -52,21 +53,22 @@ def test_faint_traces_are_as_faint_as_they_are_called():
     """Defect: the test had no upper bound and did not look at the median."""
     for index in range(3):
         person = demo.person_of(0, 'synthetic_dataset', 'test', index)
-        photograph, checkerboard, median = (
+        photograph, checkerboard, median, fainter_checkerboard, fainter_median = (
             draw(person, demo.stream(0, 'synthetic_dataset', 'test', 'fake', index))[0]
             for draw in (
                 forensic_weights.draw_real,
-                partial(forensic_weights.draw_fake, 'checkerboard'),
-                partial(forensic_weights.draw_fake, 'median'),
+                *(partial(forensic_weights.draw_fake, row) for row in forensic_weights.HELD_OUT),
             )
         )
         pattern = checkerboard - photograph
         assert np.allclose(np.abs(pattern), 0.032 * photograph, atol=1e-3)
+        assert np.allclose(fainter_checkerboard - photograph, 0.011 / 0.032 * pattern, atol=1e-3)
         _, spectrum = high_frequencies(pattern)
         assert spectrum.argmax() == 128 * 256 + 128  # every second pixel in both directions
 
         filtered = cv2.medianBlur(to_bytes(photograph), 3) - photograph
         assert np.allclose(median - photograph, 0.52 * filtered, atol=1e-3)
+        assert np.allclose(fainter_median - photograph, 0.16 * filtered, atol=1e-3)
         assert np.abs(filtered).mean() > 0.5
 
 
@@ -125,6 +127,16 @@ def test_a_second_start_does_only_what_is_missing(row, call_main, monkeypatch, t
         cells = ' | 32.0 (30.0 to 34.0) | bands 42 (40 to 44)'
     (line_of_table,) = (text for text in output.splitlines() if text.startswith(f'| {row}, forensic'))
     assert f'| 3 | {cells}' in line_of_table
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forensic_weights.runtime, 'device', lambda: torch.device('cuda'))
+        patch.setattr(torch.backends.cudnn, 'allow_tf32', True)
+        del calls[:]
+        _, output, _ = call_main(forensic_weights, *line)
+        assert calls == [(row, 'forensic', 0), (row, 'none', 0)]  # what another kind of device says is missing
+        assert not torch.backends.cudnn.allow_tf32
+    tables = [text for text in output.splitlines() if text.startswith(f'| {row}, forensic')]
+    assert [', cuda |' in text for text in tables] == [False, True]
 
     weights = tmp_path / 'weights.safetensors'
     weights.write_bytes(b'other weights')

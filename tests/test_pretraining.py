@@ -104,6 +104,7 @@ def test_processes_that_draw_do_not_wait_for_opencvs_threads():
 def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, workdir, monkeypatch):
     """Defect: Ctrl-C after a step saved it with a count that did not know of it, and the batch was trained twice."""
     quickly(monkeypatch)
+    monkeypatch.setattr(pretrain_backbone, 'CHECK_EVERY', 4)
     call_main(pretrain_backbone, *TINY, '--name', 'whole')
     whole = records.load_checkpoint('checkpoints/whole.last.pt')
     assert whole['seen'] == {'plain': 8, 'crops': 8, 'whole': 0}
@@ -113,17 +114,20 @@ def test_a_killed_and_resumed_pretraining_equals_an_unbroken_one(call_main, work
         assert not any(name.startswith('fc.') for name in file.keys())  # noqa: SIM118 (not a dictionary)
 
     check, optimizer = pretrain_backbone.Pretraining.check, pretrain_backbone.make_optimizer
-    for name, where, what in (
-        ('killed', 'Pretraining.check', stopped_after(check, 2, before=True)),
-        ('interrupted', 'make_optimizer', lambda *args: with_stopped_step(optimizer(*args))),
+    for name, saved, save_every, where, what in (
+        ('killed', 8, 0, 'Pretraining.check', stopped_after(check, 3, before=True)),
+        ('unsaved', 8, 1e6, 'Pretraining.check', stopped_after(check, 4, before=True)),  # after a check, too
+        ('interrupted', 12, 0, 'make_optimizer', lambda *args: with_stopped_step(optimizer(*args))),
     ):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr('pretrain_backbone.SAVE_EVERY', save_every)
             patch.setattr(f'pretrain_backbone.{where}', what)
             pretrain_backbone.main([str(value) for value in (*TINY, '--name', name)])
-        assert sum(records.load_checkpoint(f'checkpoints/{name}.last.pt')['seen'].values()) == 12
+        assert sum(records.load_checkpoint(f'checkpoints/{name}.last.pt')['seen'].values()) == saved
         call_main(pretrain_backbone, *TINY, '--name', name, '--resume')
         broken = records.load_checkpoint(f'checkpoints/{name}.last.pt')
         assert whole['seen'] == broken['seen']
+        assert without_speed(whole['log']) == without_speed(broken['log']) and len(broken['log']) == 4
         assert all(torch.equal(tensor, broken['model'][name]) for name, tensor in whole['model'].items())
 
 
@@ -144,6 +148,10 @@ def test_a_long_run_is_not_held_up_by_its_checks(call_main, workdir, monkeypatch
 def quickly(monkeypatch):
     for name, value in {'CHECK_BLOCKS': 1, 'CHECK_EVERY': 8, 'SAVE_EVERY': 0, 'PLAIN': 8, 'LOOKS': 1}.items():
         monkeypatch.setattr(pretrain_backbone, name, value)
+
+
+def without_speed(log):
+    return [{name: value for name, value in check.items() if name != 'images_a_second'} for check in log]
 
 
 def with_stopped_step(optimizer):
