@@ -22,6 +22,12 @@ from forensics.progress import Progress
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
 METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
 
+SAME_SCORES = 1e-4  # a network that answers without looking gives scores no further apart
+BLIND = (
+    f'All test images got the same scores, to {SAME_SCORES:g}: the network answers without looking, most likely '
+    'because the ReLUs of a layer give zero. More epochs will hardly help; another --seed or a smaller --lr may.'
+)
+
 
 @dataclass
 class LoggingParameters:
@@ -83,6 +89,7 @@ class Trainer:
         self.precision = precision
         self.seed = distributed.from_first(torch.initial_seed)
         self.epoch = 0  # finished epochs
+        self.blind = False  # whether the last evaluation gave all samples the same scores
 
     # --- one pass ------------------------------------------------------------
 
@@ -118,6 +125,7 @@ class Trainer:
                 self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
                 totals.add(loss, outputs, labels, indices, self.criterion)
                 progress.show(loss=totals.loss, accuracy=totals.accuracy)
+        self.blind = totals.blind
         return totals.of_all_processes()
 
     def validate(self) -> tuple[float, float]:
@@ -196,6 +204,8 @@ class Trainer:
                 for metric, value in zip(METRICS, results, strict=True):
                     log[metric].append(value)
                 print(self._summary(epochs, log, time.monotonic() - start), flush=True)
+                if self.blind:
+                    print(BLIND, flush=True)
                 if log['val_acc'][-1] > best_accuracy:
                     best_accuracy = log['val_acc'][-1]
                     self._save_best(logging_parameters, log)
@@ -293,6 +303,7 @@ class Totals:
 
     def __init__(self) -> None:
         self.samples, self.loss_sum, self.correct = 0, 0.0, 0
+        self.first, self.spread = None, 0.0  # one sample's scores, and how far any other's are from them
 
     def add(
         self,
@@ -308,11 +319,20 @@ class Totals:
         self.samples += batch
         self.loss_sum += loss.item() * (1 if getattr(criterion, 'reduction', 'mean') == 'sum' else batch)
         self.correct += int((predicted_classes(outputs) == true_classes(labels)).sum())
+        rows = outputs.detach().reshape(batch, -1)
+        if self.first is None:
+            self.first = rows[0]
+        self.spread = max(self.spread, (rows - self.first).abs().max().item())
 
     def of_all_processes(self) -> tuple[float, float]:
         """Loss and accuracy."""
         self.samples, self.loss_sum, self.correct = distributed.summed(self.samples, self.loss_sum, self.correct)
         return self.loss, self.accuracy
+
+    @property
+    def blind(self) -> bool:
+        """Whether the scores of all this process's samples are the same."""
+        return self.samples > 1 and self.spread <= SAME_SCORES
 
     @property
     def loss(self) -> float:

@@ -118,6 +118,40 @@ def test_a_model_with_one_logit():
     assert loss == pytest.approx((2 * math.log1p(math.exp(-3)) + math.log1p(math.exp(2))) / 3, rel=1e-6)
 
 
+class Dead(nn.Module):
+    """A net whose ReLUs give zero, whatever comes: only the last layer's bias is left."""
+
+    def __init__(self, bias=-1e9):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        nn.init.constant_(self.layers[0].bias, bias)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize('model, said', [(Dead(), 2), (Dead(bias=0), 0)])
+def test_a_network_whose_relus_died_is_told_of_after_each_epoch(model, said, capsys):
+    make_trainer(model).run(2, LOGGING)
+    assert capsys.readouterr().out.count('All test images got the same scores') == said
+
+
+@pytest.mark.parametrize(
+    'scores, blind',
+    [
+        ([[0.3, -0.2]] * 5, True),
+        ([[0.3, -0.2]] * 4 + [[0.3, -0.2 + 1e-5]], True),  # a short batch is rounded otherwise, too
+        ([[0.3, -0.2]] * 4 + [[0.3, -0.2 + 1e-3]], False),
+        ([[0.3, -0.2]], False),  # one sample says nothing
+    ],
+)
+def test_blind_means_the_same_scores_for_all_samples(scores, blind):
+    dataset = TensorDataset(torch.tensor(scores), torch.zeros(len(scores), dtype=torch.long))
+    trainer = Trainer(Fixed(), None, nn.CrossEntropyLoss(), 4, dataset, dataset, dataset)
+    trainer.test()
+    assert trainer.blind is blind
+
+
 def test_run_logs_and_saves_what_the_assignment_says():
     make_trainer().run(3, LOGGING)
     (run,) = json.loads(Path('out/points_Toy_SGD.json').read_text())
