@@ -140,8 +140,8 @@ def test_a_network_whose_relus_died_is_told_of_after_each_epoch(model, said, cap
     'scores, blind',
     [
         ([[0.3, -0.2]] * 5, True),
-        ([[0.3, -0.2]] * 4 + [[0.3, -0.2 + 1e-5]], True),  # a short batch is rounded otherwise, too
-        ([[0.3, -0.2]] * 4 + [[0.3, -0.2 + 1e-3]], False),
+        ([[0.3, -0.2], [0.3, -0.2 + 1e-5]] * 3, True),  # a short batch is rounded otherwise, too
+        ([[0.3, -0.2], [0.3, -0.2 + 1e-3]] * 3, False),
         ([[0.3, -0.2]], False),  # one sample says nothing
     ],
 )
