@@ -24,8 +24,8 @@ METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_
 
 SAME_SCORES = 1e-4  # a network that answers without looking gives scores no further apart
 BLIND = (
-    f'All test images got the same scores, to {SAME_SCORES:g}: the network answers without looking, most likely '
-    'because the ReLUs of a layer give zero. More epochs will hardly help; another --seed or a smaller --lr may.'
+    f'All test images got the same scores (within {SAME_SCORES:g}): the network answers without looking at them. '
+    'Where the ReLUs of a layer give zero for good, more epochs do not help; another --seed or --lr may.'
 )
 
 
@@ -116,7 +116,7 @@ class Trainer:
     def evaluate_model_on_dataloader(self, dataset: Dataset) -> tuple[float, float]:
         """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
         batches = self._batches(dataset)
-        totals = Totals()
+        totals, extremes = Totals(), []
         progress = Progress(batches, len(batches), 'evaluate')
         with runtime.modes_kept(self.model), torch.no_grad():
             self.model.eval()
@@ -124,8 +124,9 @@ class Trainer:
                 outputs, loss = self._forward(self.model, inputs, labels)
                 self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
                 totals.add(loss, outputs, labels, indices, self.criterion)
+                extremes += lowest_and_highest(outputs, indices)
                 progress.show(loss=totals.loss, accuracy=totals.accuracy)
-        self.blind = totals.blind
+        self.blind = len(dataset) > 1 and are_the_same(extremes)
         return totals.of_all_processes()
 
     def validate(self) -> tuple[float, float]:
@@ -303,7 +304,6 @@ class Totals:
 
     def __init__(self) -> None:
         self.samples, self.loss_sum, self.correct = 0, 0.0, 0
-        self.first, self.spread = None, 0.0  # one sample's scores, and how far any other's are from them
 
     def add(
         self,
@@ -319,20 +319,11 @@ class Totals:
         self.samples += batch
         self.loss_sum += loss.item() * (1 if getattr(criterion, 'reduction', 'mean') == 'sum' else batch)
         self.correct += int((predicted_classes(outputs) == true_classes(labels)).sum())
-        rows = outputs.detach().reshape(batch, -1)
-        if self.first is None:
-            self.first = rows[0]
-        self.spread = max(self.spread, (rows - self.first).abs().max().item())
 
     def of_all_processes(self) -> tuple[float, float]:
         """Loss and accuracy."""
         self.samples, self.loss_sum, self.correct = distributed.summed(self.samples, self.loss_sum, self.correct)
         return self.loss, self.accuracy
-
-    @property
-    def blind(self) -> bool:
-        """Whether the scores of all this process's samples are the same."""
-        return self.samples > 1 and self.spread <= SAME_SCORES
 
     @property
     def loss(self) -> float:
@@ -348,6 +339,20 @@ def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:
     if outputs.dim() == 1 or outputs.shape[1] == 1:
         return (outputs.reshape(-1) > 0).long()
     return outputs.argmax(dim=1)
+
+
+def lowest_and_highest(outputs: torch.Tensor, indices: list[int]) -> list[torch.Tensor]:
+    """Of each score the lowest and the highest in a batch; of what stands in for an empty slice nothing."""
+    if not indices:
+        return []
+    rows = outputs.reshape(len(indices), -1)
+    return [rows.amin(dim=0), rows.amax(dim=0)]
+
+
+def are_the_same(rows: list[torch.Tensor]) -> bool:
+    """Whether the rows of all processes are the same scores."""
+    rows = torch.tensor(distributed.joined([row.tolist() for row in rows]))
+    return bool((rows.amax(dim=0) - rows.amin(dim=0) <= SAME_SCORES).all())
 
 
 def true_classes(labels: torch.Tensor) -> torch.Tensor:

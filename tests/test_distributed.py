@@ -146,6 +146,17 @@ def backbones() -> list[str]:
     return [with_best_weights(partial(build, rank), 'fc', None).backbone_weights for rank in range(2)]
 
 
+def blindness() -> list[bool]:
+    """Of scores that differ between the two processes only, and of equal ones that one process alone sees."""
+    found = []
+    for scores, batch_size in (([[9.0, -9.0]] * 4 + [[-9.0, 9.0]] * 4, 8), ([[1.0, 2.0]] * 3, 1)):
+        data = TensorDataset(torch.tensor(scores), torch.zeros(len(scores), dtype=torch.long))
+        trainer = Trainer(nn.Identity(), None, nn.CrossEntropyLoss(), batch_size, None, data, data)
+        trainer.test()
+        found.append(trainer.blind)
+    return found
+
+
 @distributed.together
 def process() -> None:
     if sys.argv[1] == 'not finite':
@@ -161,6 +172,7 @@ def process() -> None:
     numerical_analysis.main.__wrapped__(ANALYSE)
     results['dropout'] = dropout_resumed()
     results['backbones'] = backbones()
+    results['blindness'] = blindness()
     torch.save(results, f'process {distributed.rank()}.pt')
 
 
@@ -248,6 +260,12 @@ def test_all_processes_begin_with_what_the_first_can_have(together):
     """Defect: each decided for itself, and two nets of different buffers broke off without a reason."""
     for result in together[1]:
         assert result['backbones'] == ['imagenet', 'random']
+
+
+def test_blindness_is_judged_by_the_scores_of_all_processes(together):
+    """Defect: the first process judged by its own slice, which was all real, or empty."""
+    for result in together[1]:
+        assert result['blindness'] == [False, True]
 
 
 def test_dropout_differs_between_processes_and_is_the_same_after_resuming(together):

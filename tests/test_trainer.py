@@ -118,36 +118,46 @@ def test_a_model_with_one_logit():
     assert loss == pytest.approx((2 * math.log1p(math.exp(-3)) + math.log1p(math.exp(2))) / 3, rel=1e-6)
 
 
-class Dead(nn.Module):
-    """A net whose ReLUs give zero, whatever comes: only the last layer's bias is left."""
-
-    def __init__(self, bias=-1e9):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-        nn.init.constant_(self.layers[0].bias, bias)
-
-    def forward(self, x):
-        return self.layers(x)
-
-
-@pytest.mark.parametrize('model, said', [(Dead(), 2), (Dead(bias=0), 0)])
-def test_a_network_whose_relus_died_is_told_of_after_each_epoch(model, said, capsys):
+@pytest.mark.parametrize('bias, said', [(-1e9, 2), (0, 0)])
+def test_a_network_whose_relus_died_is_told_of_after_each_epoch(bias, said, capsys):
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    nn.init.constant_(model[0].bias, bias)
     make_trainer(model).run(2, LOGGING)
     assert capsys.readouterr().out.count('All test images got the same scores') == said
+
+
+SAME, NEARLY, OTHER = [0.3, -0.2], [0.3, -0.2 + 1e-5], [0.4, -0.2]
 
 
 @pytest.mark.parametrize(
     'scores, blind',
     [
-        ([[0.3, -0.2]] * 5, True),
-        ([[0.3, -0.2], [0.3, -0.2 + 1e-5]] * 3, True),  # a short batch is rounded otherwise, too
-        ([[0.3, -0.2], [0.3, -0.2 + 1e-3]] * 3, False),
-        ([[0.3, -0.2]], False),  # one sample says nothing
+        ([SAME] * 6, True),
+        ([SAME, NEARLY] * 3, True),  # a short batch is rounded otherwise, too
+        ([SAME] * 4 + [OTHER], False),
+        ([OTHER] + [SAME] * 4, False),
+        ([SAME, OTHER] * 3, False),
+        ([[0.3, -0.2], [0.3, -0.1]], False),
+        ([[0.3, -math.inf], [0.7, -math.inf]], False),
+        ([SAME], False),  # one sample says nothing
     ],
 )
 def test_blind_means_the_same_scores_for_all_samples(scores, blind):
     dataset = TensorDataset(torch.tensor(scores), torch.zeros(len(scores), dtype=torch.long))
-    trainer = Trainer(Fixed(), None, nn.CrossEntropyLoss(), 4, dataset, dataset, dataset)
+    trainer = Trainer(Fixed(), None, nn.CrossEntropyLoss(), 4, None, dataset, dataset)
+    trainer.test()
+    assert trainer.blind is blind
+
+
+@pytest.mark.parametrize('blind', [True, False])
+def test_blind_speaks_of_the_last_evaluation(blind):
+    validation, test = (
+        TensorDataset(torch.tensor([[3.0], [3.0 if same else -2.0]]), torch.tensor([1, 0]))
+        for same in (not blind, blind)
+    )
+    trainer = Trainer(Fixed(), None, nn.BCEWithLogitsLoss(), 2, None, validation, test)
+    trainer.validate()
+    assert trainer.blind is not blind
     trainer.test()
     assert trainer.blind is blind
 
