@@ -341,6 +341,11 @@ def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:
     return outputs.argmax(dim=1)
 
 
+def true_classes(labels: torch.Tensor) -> torch.Tensor:
+    """Class numbers; one-hot rows are taken too, because some criteria want them."""
+    return labels.argmax(dim=1) if labels.dim() == 2 and labels.shape[1] > 1 else labels.reshape(-1).long()
+
+
 def lowest_and_highest(outputs: torch.Tensor, indices: list[int]) -> list[torch.Tensor]:
     """Of each score the lowest and the highest in a batch; of what stands in for an empty slice nothing."""
     if not indices:
@@ -353,11 +358,6 @@ def are_the_same(rows: list[torch.Tensor]) -> bool:
     """Whether the rows of all processes are the same scores."""
     rows = torch.tensor(distributed.joined([row.tolist() for row in rows]))
     return bool((rows.amax(dim=0) - rows.amin(dim=0) <= SAME_SCORES).all())
-
-
-def true_classes(labels: torch.Tensor) -> torch.Tensor:
-    """Class numbers; one-hot rows are taken too, because some criteria want them."""
-    return labels.argmax(dim=1) if labels.dim() == 2 and labels.shape[1] > 1 else labels.reshape(-1).long()
 
 
 def new_log(logging_parameters: LoggingParameters, facts: dict) -> dict:
