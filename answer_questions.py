@@ -74,10 +74,7 @@ def aucs(path: Path) -> str:
 
 def origin(weights: str | None) -> str:
     """What an answer has to say of the weights that training started from."""
-    kind, _, file = (weights or '').partition(':')
-    notes = {'random': 'RANDOM weights', 'forensic': "the project's own forensic weights"}
-    name = f' ({file})' if file else ''
-    return f'; the backbone began with {notes[kind]}{name}' if kind in notes else ''
+    return '; the backbone began with RANDOM weights' if weights == 'random' else ''
 
 
 def kind_of_classifier(path: Path) -> str:

@@ -79,8 +79,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--backbone-weights',
-        metavar='imagenet|forensic|none|FILE',
-        help="where a backbone starts (default: ImageNet's weights, else the project's own, else random ones)",
+        metavar='imagenet|none|FILE',
+        help="where a backbone starts (default: ImageNet's weights, else random ones)",
     )
     parser.add_argument(
         '--storage',

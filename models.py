@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torchvision import transforms
 
@@ -19,14 +18,10 @@ from bonus_model import BonusNet
 from forensics import distributed
 from forensics.errors import UserError
 from xception import (
-    FORENSIC_WEIGHTS,
     WeightsUnavailable,
-    began_forensic,
     build_xception_backbone,
     create_timm_model,
-    is_forensic,
     load_backbone_weights,
-    load_forensic_weights,
     unknown_timm_model,
 )
 
@@ -111,103 +106,17 @@ class MyNet(nn.Module):
 def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     """Xception whose `fc` is a perceptron with three hidden layers: 23,128,786 parameters.
 
-    `backbone_weights` is imagenet, forensic, none or a file; left out, ImageNet's are tried and, if they cannot be had,
-    the forensic ones that come with the project.
+    `backbone_weights` is imagenet, none or a file; left out, ImageNet's are tried and, if they cannot be had, random
+    ones taken.
     """
-    model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc', ours=Preprocessing())
-    origin, _, _ = model.backbone_weights.partition(':')
-    whitened = origin == 'forensic' or (origin == 'file' and began_forensic(backbone_weights))
-    if whitened:
-        whiten_features(model)
-    if whitened or origin == 'random':
-        follow_sooner(model)
+    model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
     model.fc = nn.Sequential(
         nn.Linear(model.num_features, 1000), nn.ReLU(),
         nn.Linear(1000, 256), nn.ReLU(),
         nn.Linear(256, 64), nn.ReLU(),
         nn.Linear(64, 2),
     )  # fmt: skip
-    model.register_load_state_dict_pre_hook(end_as_in)
     return model
-
-
-def follow_sooner(model: nn.Module) -> None:
-    """Random weights move far, and photographs are not what the forensic ones were taught on: in the fifty steps of two
-    epochs BatchNorm's running averages with the usual 0.1 stay behind."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.3
-
-
-def whiten_features(model: nn.Module) -> None:
-    """Let Xception's head see each feature's difference from its mean, and less of what all pictures differ in, without
-    a parameter more.
-
-    Features that have been through a ReLU are all positive and go together, and what a picture has to say is a small
-    part of them. By Adam's first hundred steps a new head had mostly followed the rest.
-    """
-    norm = nn.BatchNorm2d(model.num_features, momentum=model.bn4.momentum, affine=False)
-    end = nn.Sequential(model.act4, norm, Whitening(model.num_features))
-    model.act4 = end.to(model.bn4.weight.device).train(model.training)
-
-
-def end_as_in(model: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_) -> None:
-    """Before a checkpoint is loaded: its features are whitened or not, whatever this model's were."""
-    whitened = f'{prefix}act4.1.running_mean' in state
-    if whitened and not isinstance(model.act4, nn.Sequential):
-        whiten_features(model)
-    elif not whitened and isinstance(model.act4, nn.Sequential):
-        model.act4 = model.act4[0]
-
-
-class Whitening(nn.Module):
-    """Weakens the directions in which pictures differ most, as far as a training has seen them; it asks for no labels.
-
-    The principal components of pooled features are carried along from batch to batch, and each is divided by the root
-    of its variance, which is shrunk towards the mean of all, as the covariance of few pictures says little else. A
-    direction without variance keeps its size.
-    """
-
-    COMPONENTS = 256
-    SHRINKAGE = 0.8
-    MEMORY = 10_000  # pictures, for a backbone that goes on learning
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.register_buffer('directions', torch.zeros(self.COMPONENTS, features))
-        self.register_buffer('variances', torch.zeros(self.COMPONENTS))
-        self.register_buffer('mean_variance', torch.ones(()))
-        self.register_buffer('seen', torch.zeros(()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            self.learn(x.detach().mean((2, 3)).float())
-        excess = (1 / self.SHRINKAGE - 1) * self.variances / self.mean_variance.clamp(min=1e-12)
-        gains = (1 + excess).rsqrt() - 1
-        kernels = self.directions[:, :, None, None].clone()  # the next batch may come before this one's gradients
-        return x + F.conv2d(gains[:, None, None] * F.conv2d(x, kernels), kernels.transpose(0, 1))
-
-    @torch.compiler.disable
-    @torch.no_grad()
-    def learn(self, pooled: torch.Tensor) -> None:
-        """One step of an incremental principal component analysis."""
-        pooled = distributed.whole_batch(pooled)
-        if len(pooled) == 1 and not self.seen:
-            raise UserError(
-                'From the forensic weights Xception learns from what the pictures of a batch differ in, and a batch of '
-                'one has nothing of it: take -b 2 or more, or --backbone-weights none.'
-            )
-        if len(pooled) == 1 or not pooled.isfinite().all():
-            return  # of what is not finite the loss will tell
-        self.seen.add_(len(pooled)).clamp_(max=self.MEMORY)
-        share = (len(pooled) / self.seen).clamp(max=1)
-        self.mean_variance.lerp_(pooled.square().mean(), share)
-        known = ((1 - share) * self.variances).sqrt()[:, None] * self.directions
-        with torch.autocast(pooled.device.type, enabled=False):
-            rows = torch.cat([known, (share / len(pooled)).sqrt() * pooled])
-            variances, mixtures = torch.linalg.eigh(rows @ rows.T)
-            self.directions.copy_(F.normalize(mixtures[:, -self.COMPONENTS :].T @ rows))
-        self.variances.copy_(variances[-self.COMPONENTS :].clamp(min=0))
 
 
 class CustomCNN(nn.Module):
@@ -239,9 +148,7 @@ class XceptionTransfer(nn.Module):
         self, dense: int = 256, dropout: float = 0.3, frozen: bool = True, *, backbone_weights: str | None = None
     ) -> None:
         super().__init__()
-        self.backbone = with_backbone_weights(
-            build_xception_backbone, backbone_weights, head='fc', ours=XCEPTION_PREPROCESSING
-        )
+        self.backbone = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
         self.backbone_weights = self.backbone.backbone_weights
         self.backbone.fc = nn.Identity()
         self.backbone.requires_grad_(not frozen)
@@ -272,26 +179,13 @@ def get_timm_model(name: str, backbone_weights: str | None = None) -> nn.Module:
     return with_backbone_weights(build, backbone_weights, head=config.classifier if config else 'head')
 
 
-def with_backbone_weights(
-    build: Callable[..., nn.Module], weights: str | None, head: str, ours: Preprocessing | None = None
-) -> nn.Module:
-    """The model with the weights asked for. What it got in the end is told by its attribute `backbone_weights`.
-
-    `ours` says that the project's own weights fit this backbone, and which input it will get.
-    """
+def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, head: str) -> nn.Module:
+    """The model with the weights asked for. What it got in the end is told by its attribute `backbone_weights`."""
     if weights is None:
-        return with_best_weights(build, head, ours)
+        return with_best_weights(build, head)
     model = build(pretrained=weights == 'imagenet')
-    if weights == 'forensic':
-        if ours is None:
-            raise UserError('--backbone-weights forensic are for Xception alone; this model has another backbone.')
-        load_forensic_weights(model, ours.mean, ours.std)
-        origin = 'forensic'
-    elif weights in ('imagenet', 'none'):
+    if weights in ('imagenet', 'none'):
         origin = weights.replace('none', 'random')
-    elif ours is not None and is_forensic(weights):
-        load_forensic_weights(model, ours.mean, ours.std, weights)
-        origin = f'forensic:{Path(weights).name}'
     else:
         origin = f'file:{Path(weights).name}'
         load_backbone_weights(model, weights, head)
@@ -299,29 +193,22 @@ def with_backbone_weights(
     return model
 
 
-def with_best_weights(build: Callable[..., nn.Module], head: str, ours: Preprocessing | None) -> nn.Module:
+def with_best_weights(build: Callable[..., nn.Module], head: str) -> nn.Module:
     """The best that can be had. Of several processes the first one has the say, as the others may be on machines that
     reach less; its weights are theirs as soon as they train."""
-    model = with_weights_within_reach(build, head, ours) if distributed.is_first() else None
+    model = with_weights_within_reach(build, head) if distributed.is_first() else None
     origin = distributed.from_first(lambda: model.backbone_weights)
     if model is None:
-        model = with_backbone_weights(build, 'forensic' if origin == 'forensic' else 'none', head, ours)
+        model = with_backbone_weights(build, 'none', head)
         model.backbone_weights = origin
     return model
 
 
-def with_weights_within_reach(build: Callable[..., nn.Module], head: str, ours: Preprocessing | None) -> nn.Module:
-    """ImageNet's, or else the project's own, or else random ones, and a word on what was missing."""
+def with_weights_within_reach(build: Callable[..., nn.Module], head: str) -> nn.Module:
+    """ImageNet's, or else random ones, and a loud word on what was missing."""
     try:
         return with_backbone_weights(build, 'imagenet', head)
     except WeightsUnavailable as error:
-        if ours is not None and FORENSIC_WEIGHTS.exists():
-            print(
-                f'{error}\nThe backbone starts from the FORENSIC weights that come with the project instead '
-                f'({FORENSIC_WEIGHTS.name}).',
-                file=sys.stderr,
-            )
-            return with_backbone_weights(build, 'forensic', head, ours)
         print(
             f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
             f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '

@@ -48,8 +48,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--backbone-weights',
-        metavar='imagenet|forensic|none|FILE',
-        help="of a deep feature (default: ImageNet's weights, else the project's own, else random ones)",
+        metavar='imagenet|none|FILE',
+        help="of a deep feature (default: ImageNet's weights, else random ones)",
     )
     parser.add_argument('--cluster', metavar='ADDRESS', help='compute features on a Dask cluster: tcp://scheduler:8786')
     options.add_seed(parser)

@@ -254,7 +254,6 @@ class Trainer:
             {
                 'model': self.model.state_dict(),
                 'optimizer': self.optimizer.state_dict(),
-                'momenta': runtime.batchnorm_momenta(self.model),
                 'epoch': self.epoch,
                 'seed': self.seed,
                 'rng': runtime.rng_state(),
@@ -281,8 +280,6 @@ class Trainer:
                 )
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
-        for name, momentum in state['momenta'].items():
-            self.model.get_submodule(name).momentum = momentum
         self.epoch, self.seed = state['epoch'], state['seed']
         runtime.set_rng_state(state['rng'])
         if 'processes' in log['run']:

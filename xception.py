@@ -5,11 +5,9 @@ common PyTorch port (conv1, bn1, block1 ... block12, conv3, bn3, conv4, bn4, fc)
 """
 
 import contextlib
-import json
 import os
 import threading
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,9 +15,7 @@ from torch import nn
 
 from forensics.errors import UserError
 
-WEIGHTS_HELP = 'imagenet, forensic (ours), none (random weights) or the path of a file'
-# Made by pretrain_backbone.py, from drawn pictures alone.
-FORENSIC_WEIGHTS = Path(__file__).parent / 'checkpoints' / 'xception_forensic.safetensors'
+WEIGHTS_HELP = 'imagenet, none (random weights) or the path of a file'
 
 
 class WeightsUnavailable(UserError):
@@ -107,7 +103,7 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
             name,
         )
         name = name.replace('last_linear.', 'fc.')
-        if name.startswith((f'{head}.', 'act4.')):  # the latter belongs to the head, too: models.whiten_features
+        if name.startswith(head + '.'):
             continue
         if name in own and tensor.dim() == 2 and own[name].dim() == 4:
             tensor = tensor[:, :, None, None]
@@ -126,52 +122,6 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
         more = f' and {len(problems) - 3} more' if len(problems) > 3 else ''
         raise UserError(f'{path} does not fit this backbone: {"; ".join(problems[:3])}{more}.')
     model.load_state_dict({**own, **fitted})
-
-
-def began_forensic(path: str | Path) -> bool:
-    """Whether a detector of this file's weights began with the project's own: its features are whitened."""
-    return any(name.endswith('act4.1.running_mean') for name in read_state_dict(path))
-
-
-def is_forensic(path: str | Path) -> bool:
-    """Whether pretrain_backbone.py wrote this file."""
-    return {'mean', 'std', 'classes'} <= notes_of(path).keys()
-
-
-def notes_of(path: str | Path) -> dict[str, str]:
-    """What stands beside the weights in a .safetensors file; nothing in any other."""
-    if Path(path).suffix != '.safetensors' or not Path(path).is_file():
-        return {}
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, 'pt') as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
-        return {}  # whoever reads the weights says so
-
-
-def load_forensic_weights(
-    model: nn.Module, mean: Sequence[float], std: Sequence[float], path: str | Path | None = None
-) -> None:
-    """The project's own weights, or others that pretrain_backbone.py wrote, into an Xception whose input is normalised
-    by `mean` and `std`.
-
-    They have learned on another normalisation. The first convolution is linear and adds no border, so that turning
-    one into the other can be left to its weights and the running mean of the BatchNorm behind it.
-    """
-    path = path or FORENSIC_WEIGHTS
-    if not Path(path).exists():
-        raise UserError(f'There are no {path} yet. Make them with `python pretrain_backbone.py`, which takes hours.')
-    load_backbone_weights(model, path)
-    facts = notes_of(path)
-    learned_mean, learned_std = (torch.tensor(json.loads(facts[name])) for name in ('mean', 'std'))
-    mean, std = torch.tensor(mean), torch.tensor(std)
-    with torch.no_grad():
-        weight = model.conv1.weight
-        shift = (mean - learned_mean) / learned_std
-        model.bn1.running_mean -= (weight * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
-        weight *= (std / learned_std).view(1, 3, 1, 1)
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
+from torch.overrides import TorchFunctionMode
 
 from forensics.errors import UserError
 
@@ -243,28 +243,8 @@ def whole_batch_statistics(counts: bool) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if size() == 1 else _WholeBatchStatistics(counts)
 
 
-def whole_batch(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes inside `whole_batch_statistics`, for a layer that looks at a batch in its own way; no
-    gradient flows through them."""
-    if has_torch_function((rows,)):
-        return handle_torch_function(whole_batch, (rows,), rows)
-    return rows
-
-
-def _rows_of_all(counts: bool, rows: torch.Tensor) -> torch.Tensor:
-    rows = rows if counts else rows[:0]
-    length = torch.tensor(len(rows), device=rows.device)
-    lengths = [torch.zeros_like(length) for _ in range(size())]
-    dist.all_gather(lengths, length)
-    padded = F.pad(rows, (0, 0, 0, int(max(lengths)) - len(rows)))
-    slices = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(slices, padded)
-    return torch.cat([one[:number] for one, number in zip(slices, lengths, strict=True)])
-
-
 class _WholeBatchStatistics(TorchFunctionMode):
-    """Takes the place of `torch.nn.functional.batch_norm`, which every kind of BatchNorm layer calls, and of
-    `whole_batch`."""
+    """Takes the place of `torch.nn.functional.batch_norm`, which every kind of BatchNorm layer calls."""
 
     def __init__(self, counts: bool):
         super().__init__()
@@ -274,8 +254,6 @@ class _WholeBatchStatistics(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is F.batch_norm:
             return _batch_norm(self.counts, *args, **kwargs)
-        if function is whole_batch:
-            return _rows_of_all(self.counts, *args)
         return function(*args, **kwargs)
 
 

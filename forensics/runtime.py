@@ -159,12 +159,6 @@ def training_memory(model: nn.Module, sample: torch.Tensor) -> tuple[int, int]:
     return 4 * weights + 600 * 2**20, int(1.25 * sum(kept.values()) / 2)
 
 
-def batchnorm_momenta(model: nn.Module) -> dict[str, float | None]:
-    """How fast the running averages of each BatchNorm follow, which is no part of a model's state."""
-    kind = nn.modules.batchnorm._BatchNorm
-    return {name: module.momentum for name, module in model.named_modules() if isinstance(module, kind)}
-
-
 @contextlib.contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
     """Afterwards every module trains or evaluates as before. `model.train(mode)` would give all of them the same one,

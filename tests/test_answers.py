@@ -60,7 +60,6 @@ def test_random_backbone_is_said(workdir, capsys):
     found = answers(capsys)
     assert 'RANDOM' in found['27'] and 'RANDOM' in found['28']
     assert 'second 1.000, difference 1.000 (first + second = 1.000)' in found['28']
-    assert 'forensic weights (other.safetensors)' in answer_questions.origin('forensic:other.safetensors')
 
 
 def test_proportion_of_the_test_part(workdir, capsys):

@@ -25,7 +25,7 @@ import train_main
 from forensics import batches, checks, distributed, runtime
 from forensics.batches import scores_of
 from forensics.errors import UserError
-from models import Whitening, with_best_weights
+from models import with_best_weights
 from trainer import METRICS, LoggingParameters, Trainer
 from xception import WeightsUnavailable
 
@@ -49,10 +49,6 @@ def net_with_batch_norm(affine: bool = True) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
 
 
-def whitening_net() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Whitening(4), nn.Flatten(), nn.Linear(144, 2))
-
-
 # Of batches of 4 the last one holds a single sample, so that one process has none.
 CASES = {
     'mean': (plain_net, nn.CrossEntropyLoss(), 5),
@@ -60,7 +56,6 @@ CASES = {
     'batch smaller than the processes': (plain_net, nn.CrossEntropyLoss(), 1),
     'batch norm': (net_with_batch_norm, nn.CrossEntropyLoss(), 4),
     'batch norm without weights': (lambda: net_with_batch_norm(affine=False), nn.CrossEntropyLoss(), 5),
-    'whitening': (whitening_net, nn.CrossEntropyLoss(), 4),
 }
 
 
@@ -88,18 +83,9 @@ def work(case: str) -> dict:
         'seen': seen,
         'figures': figures,
         'gradients': {name: parameter.grad.clone() for name, parameter in trainer.model.named_parameters()},
-        'state': comparable(trainer.model.state_dict()),
+        'state': {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()},
         'scores': scores_of(scorer, pictures(13), batch_size=4),
     }
-
-
-def comparable(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Principal components have no sign, and those of no variance are any; their covariance is one and the same."""
-    state = {name: tensor.clone() for name, tensor in state.items()}
-    for name in [name for name in state if name.endswith('directions')]:
-        variances = state.pop(name.replace('directions', 'variances'))
-        state[name] = state[name].T @ (variances[:, None] * state[name])
-    return state
 
 
 # --- one of two processes ------------------------------------------------------------
@@ -143,7 +129,7 @@ def backbones() -> list[str]:
             raise WeightsUnavailable('no hub')
         return nn.Linear(1, 1)
 
-    return [with_best_weights(partial(build, rank), 'fc', None).backbone_weights for rank in range(2)]
+    return [with_best_weights(partial(build, rank), 'fc').backbone_weights for rank in range(2)]
 
 
 def blindness() -> list[bool]:

@@ -45,6 +45,10 @@ def test_the_head_is_the_assignments(built):
     assert [type(layer) for layer in head[1::2]] == [nn.ReLU] * 3
 
 
+def test_before_its_head_it_is_xception_and_no_buffer_more(built, backbone):
+    assert without_fc(built['XceptionBased'].state_dict()).keys() == without_fc(backbone).keys()
+
+
 def test_simple_net_equals_relu_before_pooling(built):
     net, x = built['SimpleNet'].eval(), torch.randn(2, 3, 256, 256)
     expected = x
@@ -142,8 +146,7 @@ def test_pretrained_is_the_default_and_not_forgotten(hub):
     assert (model.conv1.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
 
 
-def test_without_any_weights_a_warning_that_cannot_be_missed(no_hub, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(models, 'FORENSIC_WEIGHTS', tmp_path / 'none.safetensors')
+def test_without_any_weights_a_warning_that_cannot_be_missed(no_hub, capsys):
     model = get_xception_based_model()
     assert model.backbone_weights == 'random'
     warning = capsys.readouterr().err

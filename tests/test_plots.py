@@ -115,7 +115,7 @@ def test_flat_curves_are_not_blown_up():
 
 
 def test_title_tells_what_the_backbone_began_with():
-    for weights in ('random', 'imagenet', 'forensic:other.safetensors'):
+    for weights in ('random', 'imagenet', 'file:other.pth'):
         figure, _ = axes_of(plots.plot_losses, make_run(run={'backbone_weights': weights}))
         assert f'{weights} backbone' in texts(figure)
     for other in ({'backbone_weights': None}, {}):

@@ -181,26 +181,6 @@ def test_a_data_set_given_as_a_path_names_no_hidden_files():
     assert records.scores_path('out', 'a', '../x/own').name == 'a__own__test.json'
 
 
-def test_only_weights_that_move_far_have_a_quicker_batchnorm(monkeypatch):
-    import models
-
-    def momentum(origin):
-        def build(*args, **kwargs):
-            model = nn.Sequential()
-            model.bn4, model.act4 = nn.BatchNorm2d(3), nn.ReLU()
-            model.backbone_weights, model.num_features = origin, 3
-            return model
-
-        monkeypatch.setattr(models, 'with_backbone_weights', build)
-        monkeypatch.setattr(models, 'began_forensic', lambda path: False)
-        norms = [module for module in models.get_xception_based_model().modules() if isinstance(module, nn.BatchNorm2d)]
-        assert len(norms) == (2 if origin == 'forensic' else 1)  # a second one centres the features
-        (momentum,) = {norm.momentum for norm in norms}
-        return momentum
-
-    assert [momentum(origin) for origin in ('imagenet', 'file:x.pth', 'random', 'forensic')] == [0.1, 0.1, 0.3, 0.3]
-
-
 def test_a_command_that_cannot_share_its_work_refuses_torchrun(monkeypatch, capsys):
     monkeypatch.setenv('WORLD_SIZE', '2')
     assert options.run(lambda: pytest.fail('it ran')) == 1
