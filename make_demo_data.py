@@ -20,14 +20,14 @@ import numpy as np
 
 import options
 from forensics import memory, records
-from forensics.camera import capture, draw_camera, encode, sensor_grain
 from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
-from forensics.drawn_faces import draw_face
+from forensics.drawing.camera import capture, draw_camera, encode, sensor_grain
+from forensics.drawing.faces import draw_face
+from forensics.drawing.people import draw_moment, draw_person
+from forensics.drawing.swaps import draw_quality, swap_face
+from forensics.drawing.traces import upconvolved
 from forensics.errors import UserError
 from forensics.parallel import run_all
-from forensics.people import draw_moment, draw_person
-from forensics.swaps import draw_quality, swap_face
-from forensics.traces import upconvolved
 
 # SimpleNet needs more steps for the fakes than five epochs of 800 images have.
 NUMBERS = {

@@ -12,7 +12,7 @@ LAYERS = [
     {'options', 'detectors', 'utils'},  # by name
 ]
 ROOT_MODULES = {path.stem for path in PROJECT.glob('*.py')}
-FORENSICS = sorted((PROJECT / 'forensics').glob('*.py'))
+FORENSICS = sorted((PROJECT / 'forensics').rglob('*.py'))
 
 
 def layer(module: str) -> int:
@@ -30,7 +30,7 @@ def imported_modules(path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize('path', FORENSICS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', FORENSICS, ids=lambda path: f'{path.parent.name}.{path.stem}')
 def test_forensics_never_imports_the_root(path):
     assert not imported_modules(path) & ROOT_MODULES
 

@@ -21,9 +21,9 @@ from PIL import Image, ImageFilter
 
 import preprocessing
 from forensics.datasets import CLASSES, PARTS, class_files
-from forensics.drawn_faces import draw_face
+from forensics.drawing.faces import draw_face
+from forensics.drawing.people import draw_moment, draw_person
 from forensics.errors import UserError
-from forensics.people import draw_moment, draw_person
 from forensics.splits import crossing_groups
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -1,7 +1,7 @@
 """Random people and random moments: the numbers that a drawn face is made from.
 
 A `Person` is what stays the same from picture to picture, a `Moment` what changes. Both are plain values; how the
-numbers are meant can be read in drawn_faces.py, which draws them.
+numbers are meant can be read in faces.py, which draws them.
 """
 
 from dataclasses import dataclass, field

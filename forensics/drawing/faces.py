@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from forensics.people import Moment, Person
+from forensics.drawing.people import Moment, Person
 
 
 @dataclass(frozen=True)
