@@ -25,7 +25,7 @@ from forensics import records, shortcuts
 from forensics.datasets import CLASSES, PARTS, class_files, find_dataset, read_manifest
 from forensics.duplicates import near_pairs, nearest_across, same_picture
 from forensics.errors import UserError
-from forensics.media import open_image
+from forensics.pictures.files import open_image
 from forensics.splits import crossing_groups
 
 ALONE = 'all'  # the only part of a data set without parts

@@ -30,10 +30,11 @@ from PIL import Image
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, memory, perturbations, plots, records, scoring
+from forensics import datasets, memory, plots, records, scoring
 from forensics.errors import UserError
-from forensics.media import BrokenImage, open_image
-from forensics.perturbations import PERTURBATIONS, Condition
+from forensics.pictures import perturbations
+from forensics.pictures.files import BrokenImage, open_image
+from forensics.pictures.perturbations import PERTURBATIONS, Condition
 from forensics.progress import Progress
 
 CHUNK = 64  # images in memory at once; as many are decoded ahead

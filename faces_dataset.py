@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from forensics.datasets import CLASSES
 from forensics.errors import UserError
-from forensics.media import image_files, open_image
+from forensics.pictures.files import image_files, open_image
 
 
 class FacesDataset(Dataset):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import options
 from common import FIGURES_DIR
-from forensics import datasets, media, plots
+from forensics import datasets, plots
+from forensics.pictures.files import open_image
 
 DATASETS = ('fakes_dataset', 'synthetic_dataset')
 PART = 'train'
@@ -32,7 +33,7 @@ def plot_samples(paths: list[Path], label: str, axes) -> None:
         plots.plot_message(f'no {label} image', axes[0])
     for path, ax in zip(paths, axes, strict=False):
         ax.set_axis_on()
-        plots.plot_image(media.open_image(path), ax, label=datasets.CLASSES.index(label))
+        plots.plot_image(open_image(path), ax, label=datasets.CLASSES.index(label))
 
 
 def main(argv: list[str] | None = None) -> None:

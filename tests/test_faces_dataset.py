@@ -7,7 +7,7 @@ from PIL import Image
 from faces_dataset import FacesDataset
 from forensics import datasets
 from forensics.errors import UserError
-from forensics.media import MAX_PIXELS, BrokenImage, open_image
+from forensics.pictures.files import MAX_PIXELS, BrokenImage, open_image
 
 
 @pytest.fixture

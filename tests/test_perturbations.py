@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forensics import perturbations
 from forensics.errors import UserError
-from forensics.perturbations import PERTURBATIONS, Condition, parse
+from forensics.pictures import perturbations
+from forensics.pictures.perturbations import PERTURBATIONS, Condition, parse
 
 STRENGTHS = {'jpeg': 20, 'blur': 2, 'rescale': 0.5, 'noise': 10}
 NOTHING = {'blur': 0, 'rescale': 1, 'noise': 0}  # JPEG has no such quality

@@ -178,7 +178,7 @@ def test_samples_of_unequal_and_of_empty_classes(workdir, tiny_root, monkeypatch
     """Defect: sample indices taken as halves of the data set, though the classes are unequal."""
     shown = []
     monkeypatch.setattr(plots, 'plot_image', lambda image, ax, label: shown.append((image, label)))
-    monkeypatch.setattr(plot_samples_of_faces_datasets.media, 'open_image', lambda path: path)
+    monkeypatch.setattr(plot_samples_of_faces_datasets, 'open_image', lambda path: path)
     said = []
     monkeypatch.setattr(plots, 'plot_message', lambda text, ax: said.append(text))
     for name in plot_samples_of_faces_datasets.DATASETS:

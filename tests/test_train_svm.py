@@ -17,7 +17,7 @@ import train_svm
 from forensics import classical, features, parallel, records, scoring
 from forensics.datasets import class_files
 from forensics.errors import UserError
-from forensics.media import BrokenImage, open_image
+from forensics.pictures.files import BrokenImage, open_image
 
 KERNELS = [kind for kind in classical.GRIDS if kind != 'k-means']
 
