@@ -30,12 +30,13 @@ from PIL import Image
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, memory, plots, records, scoring
+from forensics import datasets, plots, records, scoring
 from forensics.errors import UserError
 from forensics.pictures import perturbations
 from forensics.pictures.files import BrokenImage, open_image
 from forensics.pictures.perturbations import PERTURBATIONS, Condition
-from forensics.progress import Progress
+from forensics.running import memory
+from forensics.running.progress import Progress
 
 CHUNK = 64  # images in memory at once; as many are decoded ahead
 SAVE_EVERY = 60  # seconds: what a killed run loses

@@ -14,9 +14,10 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from forensics import classical, distributed, memory, records, runtime, scoring
-from forensics.batches import BatchTransform, scores_of
+from forensics import classical, records, scoring
 from forensics.errors import UserError
+from forensics.running import distributed, memory, runtime
+from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec
 
 BATCH = 32

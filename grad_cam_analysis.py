@@ -18,8 +18,9 @@ import detectors
 import models
 import options
 from common import FIGURES_DIR
-from forensics import checks, explaining, plots, records, runtime, scoring
+from forensics import checks, explaining, plots, records, scoring
 from forensics.errors import UserError
+from forensics.running import runtime
 from utils import load_dataset
 
 SAMPLES_A_PAGE = 3

@@ -25,9 +25,10 @@ from optuna.trial import FrozenTrial, TrialState
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, plots, records, runtime, scoring
+from forensics import datasets, plots, records, scoring
 from forensics.checks import check_backbone, check_images, check_memory
 from forensics.errors import UserError
+from forensics.running import runtime
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
 from utils import load_dataset

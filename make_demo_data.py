@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 import options
-from forensics import memory, records
+from forensics import records
 from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
 from forensics.drawing.camera import capture, draw_camera, encode, sensor_grain
 from forensics.drawing.faces import draw_face
@@ -27,7 +27,8 @@ from forensics.drawing.people import draw_moment, draw_person
 from forensics.drawing.swaps import draw_quality, swap_face
 from forensics.drawing.traces import upconvolved
 from forensics.errors import UserError
-from forensics.parallel import run_all
+from forensics.running import memory
+from forensics.running.parallel import run_all
 
 # SimpleNet needs more steps for the fakes than five epochs of 800 images have.
 NUMBERS = {

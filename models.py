@@ -15,8 +15,8 @@ from torch import nn
 from torchvision import transforms
 
 from bonus_model import BonusNet
-from forensics import distributed
 from forensics.errors import UserError
+from forensics.running import distributed
 from xception import (
     WeightsUnavailable,
     build_xception_backbone,

@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import checks, datasets, distributed, explaining, plots, records, scoring
+from forensics import checks, datasets, explaining, plots, records, scoring
 from forensics.datasets import CLASSES
 from forensics.errors import UserError
+from forensics.running import distributed
 from models import get_spec
 from utils import load_dataset
 

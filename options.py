@@ -96,12 +96,12 @@ def apply(args: argparse.Namespace) -> None:
     if getattr(args, 'data_root', None):
         os.environ[ROOT_VARIABLE] = args.data_root
     if getattr(args, 'device', None):
-        from forensics import runtime
+        from forensics.running import runtime
 
         os.environ[runtime.DEVICE_VARIABLE] = args.device
         runtime.device()  # a device that is not there is named now, not after the data set was read
     if getattr(args, 'seed', None) is not None and 'torch' in sys.modules:
-        from forensics import runtime
+        from forensics.running import runtime
 
         runtime.seed_everything(args.seed)
 

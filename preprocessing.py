@@ -33,8 +33,8 @@ from forensics.datasets import CLASSES, PARTS, subfolders
 from forensics.duplicates import near_pairs
 from forensics.errors import UserError
 from forensics.layouts import Source, read_dataset, read_input
-from forensics.parallel import run_all
 from forensics.pictures.video import is_video_file
+from forensics.running.parallel import run_all
 
 MANIFEST = ('file', 'label', 'part', 'group', 'source', 'time', 'x', 'y', 'w', 'h', 'blur')
 LEFT_OUT = ('source', 'label', 'time', 'reason', 'detail')

@@ -14,9 +14,10 @@ from torch.utils.data import Dataset, Subset
 import detectors
 import options
 from common import FIGURES_DIR
-from forensics import checks, explaining, memory, plots, records, runtime
-from forensics.batches import Batches
+from forensics import checks, explaining, plots, records
 from forensics.errors import UserError
+from forensics.running import memory, runtime
+from forensics.running.batches import Batches
 from models import get_spec
 from utils import load_dataset
 

@@ -17,8 +17,9 @@ from PIL import Image
 
 import options
 from common import CHECKPOINT_DIR, FIGURES_DIR, OUTPUT_DIR
-from forensics import classical, datasets, features, memory, plots, records, scoring
+from forensics import classical, datasets, features, plots, records, scoring
 from forensics.errors import UserError
+from forensics.running import memory
 from forensics.spectrum import VARIANTS
 
 
@@ -117,7 +118,7 @@ def make_extractors(args: argparse.Namespace) -> list:
     if deep:
         import torch
 
-        from forensics import runtime
+        from forensics.running import runtime
         from models import build_model, get_spec
 
         memory.tune_allocator()

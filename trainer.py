@@ -14,10 +14,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from common import CHECKPOINT_DIR, OUTPUT_DIR
-from forensics import distributed, memory, records, runtime
-from forensics.batches import Batches
+from forensics import records
 from forensics.errors import UserError
-from forensics.progress import Progress
+from forensics.running import distributed, memory, runtime
+from forensics.running.batches import Batches
+from forensics.running.progress import Progress
 
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
 METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
@@ -61,7 +62,7 @@ class Trainer:
     """The epoch loop. It knows neither what the model nor what the data set is.
 
     Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Of several processes
-    each takes its part of every batch, and the figures are those of one (see forensics/distributed.py).
+    each takes its part of every batch, and the figures are those of one (see forensics/running/distributed.py).
     """
 
     def __init__(

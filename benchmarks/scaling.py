@@ -97,8 +97,9 @@ def measure(folder: Path, model_name: str, pixels: int) -> None:
     import torch
 
     from faces_dataset import FacesDataset
-    from forensics import datasets, distributed
-    from forensics.batches import preload
+    from forensics import datasets
+    from forensics.running import distributed
+    from forensics.running.batches import preload
     from models import Preprocessing, build_model, get_spec
     from trainer import Trainer, make_optimizer
 

@@ -313,7 +313,7 @@ def serve(connection, root: Path) -> None:
 def describe_process() -> dict:
     import torch
 
-    from forensics import runtime
+    from forensics.running import runtime
 
     return {'threads': torch.get_num_threads(), 'slow_in_bf16': runtime.slow_in_bf16(torch.device('cpu'))}
 

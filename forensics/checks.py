@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from forensics import distributed, runtime
-from forensics.batches import has_pictures, preload
 from forensics.errors import UserError
+from forensics.running import distributed, runtime
+from forensics.running.batches import has_pictures, preload
 
 
 def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes: bool = True) -> list[str]:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from forensics import runtime
+from forensics.running import runtime
 
 
 @contextlib.contextmanager

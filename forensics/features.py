@@ -17,9 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, ImageOps
 
-from forensics import parallel, records
+from forensics import records
 from forensics.errors import UserError
 from forensics.pictures.files import open_image
+from forensics.running import parallel
 from forensics.spectrum import LENGTH, azimuthal_spectra
 
 CACHE_DIR = Path('.cache') / 'features'

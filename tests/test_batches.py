@@ -8,9 +8,9 @@ from torchvision import transforms
 
 import utils
 from faces_dataset import FacesDataset
-from forensics import batches, runtime
-from forensics.batches import Batches, ByteCache, preload, scores_of
 from forensics.errors import UserError
+from forensics.running import batches, runtime
+from forensics.running.batches import Batches, ByteCache, preload, scores_of
 
 CPU = torch.device('cpu')
 

@@ -22,9 +22,10 @@ from torch.utils.data import TensorDataset
 import numerical_analysis
 import options
 import train_main
-from forensics import batches, checks, distributed, runtime
-from forensics.batches import scores_of
+from forensics import checks
 from forensics.errors import UserError
+from forensics.running import batches, distributed, runtime
+from forensics.running.batches import scores_of
 from models import with_best_weights
 from trainer import METRICS, LoggingParameters, Trainer
 from xception import WeightsUnavailable

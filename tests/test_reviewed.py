@@ -16,9 +16,10 @@ import numerical_analysis
 import options
 import saliency_map
 import train_main
-from forensics import records, runtime
-from forensics.batches import Batches
+from forensics import records
 from forensics.errors import UserError
+from forensics.running import runtime
+from forensics.running.batches import Batches
 from models import MyNet, build_model
 from trainer import LoggingParameters, LossNotFinite, Trainer
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks import speed, textbook
 from faces_dataset import FacesDataset
-from forensics import batches
+from forensics.running import batches
 from models import MODELS
 from trainer import Trainer, make_optimizer
 from utils import TRANSFORM_TEST, TRANSFORM_TRAIN

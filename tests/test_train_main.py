@@ -13,8 +13,8 @@ from conftest import PROJECT, make_dataset
 import train_main
 import trainer
 from detectors import load_network
-from forensics import runtime
 from forensics.errors import UserError
+from forensics.running import runtime
 
 LINE = ['train_main.py', '-d', 'fakes_dataset', '-m', 'MyNet', '--lr', '0.001', '-b', '8', '-e', '2', '-o', 'Adam']
 

@@ -14,10 +14,11 @@ from conftest import PROJECT, make_dataset
 from PIL import Image
 
 import train_svm
-from forensics import classical, features, parallel, records, scoring
+from forensics import classical, features, records, scoring
 from forensics.datasets import class_files
 from forensics.errors import UserError
 from forensics.pictures.files import BrokenImage, open_image
+from forensics.running import parallel
 
 KERNELS = [kind for kind in classical.GRIDS if kind != 'k-means']
 

@@ -33,8 +33,9 @@ import options
 import train_main
 import trainer
 from faces_dataset import FacesDataset
-from forensics import classical, datasets, records, runtime
+from forensics import classical, datasets, records
 from forensics.errors import UserError
+from forensics.running import runtime
 from models import SimpleNet
 from trainer import LoggingParameters, Trainer, make_optimizer
 from xception import load_backbone_weights

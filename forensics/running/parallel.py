@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from forensics.errors import UserError
-from forensics.progress import Progress
+from forensics.running.progress import Progress
 
 
 def run_all(

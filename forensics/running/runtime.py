@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from forensics import distributed
 from forensics.errors import UserError
+from forensics.running import distributed
 
 CGROUP = Path('/sys/fs/cgroup')
 DEVICE_VARIABLE = 'FACES_DEVICE'  # like the data root: a choice that has to reach functions with fixed signatures

@@ -16,10 +16,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision import transforms
 
-from forensics import distributed, runtime
 from forensics.errors import UserError
 from forensics.pictures.files import BrokenImage
-from forensics.progress import Progress
+from forensics.running import distributed, runtime
+from forensics.running.progress import Progress
 
 CACHE_SHARE = 0.25  # of the free memory, for one data set
 MAX_SEED = 2**62
