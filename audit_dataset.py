@@ -21,12 +21,13 @@ import numpy as np
 
 import options
 from common import FIGURES_DIR
-from forensics import records, shortcuts
-from forensics.datasets import CLASSES, PARTS, class_files, find_dataset, read_manifest
-from forensics.duplicates import near_pairs, nearest_across, same_picture
+from forensics import records
+from forensics.data import shortcuts
+from forensics.data.datasets import CLASSES, PARTS, class_files, find_dataset, read_manifest
+from forensics.data.duplicates import near_pairs, nearest_across, same_picture
+from forensics.data.splits import crossing_groups
 from forensics.errors import UserError
 from forensics.pictures.files import open_image
-from forensics.splits import crossing_groups
 
 ALONE = 'all'  # the only part of a data set without parts
 SUSPICIOUS = 0.6  # a shortcut whose whole interval lies above this AuC is a problem

@@ -30,7 +30,8 @@ from PIL import Image
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, plots, records, scoring
+from forensics import plots, records, scoring
+from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.pictures import perturbations
 from forensics.pictures.files import BrokenImage, open_image

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import Dataset
 
-from forensics.datasets import CLASSES
+from forensics.data.datasets import CLASSES
 from forensics.errors import UserError
 from forensics.pictures.files import image_files, open_image
 

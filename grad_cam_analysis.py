@@ -18,7 +18,8 @@ import detectors
 import models
 import options
 from common import FIGURES_DIR
-from forensics import checks, explaining, plots, records, scoring
+from forensics import explaining, plots, records, scoring
+from forensics.data import checks
 from forensics.errors import UserError
 from forensics.running import runtime
 from utils import load_dataset

@@ -25,8 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import datasets, plots, records, scoring
-from forensics.checks import check_backbone, check_images, check_memory
+from forensics import plots, records, scoring
+from forensics.data import datasets
+from forensics.data.checks import check_backbone, check_images, check_memory
 from forensics.errors import UserError
 from forensics.running import runtime
 from models import build_model, get_spec

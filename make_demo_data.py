@@ -20,7 +20,7 @@ import numpy as np
 
 import options
 from forensics import records
-from forensics.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
+from forensics.data.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
 from forensics.drawing.camera import capture, draw_camera, encode, sensor_grain
 from forensics.drawing.faces import draw_face
 from forensics.drawing.people import draw_moment, draw_person

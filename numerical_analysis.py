@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import checks, datasets, explaining, plots, records, scoring
-from forensics.datasets import CLASSES
+from forensics import explaining, plots, records, scoring
+from forensics.data import checks, datasets
+from forensics.data.datasets import CLASSES
 from forensics.errors import UserError
 from forensics.running import distributed
 from models import get_spec

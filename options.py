@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from forensics.datasets import ROOT_VARIABLE
+from forensics.data.datasets import ROOT_VARIABLE
 from forensics.errors import UserError
 
 

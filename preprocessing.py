@@ -27,12 +27,13 @@ from pathlib import Path
 import numpy as np
 
 import options
-from forensics import records, splits
-from forensics.crops import Settings, extract
-from forensics.datasets import CLASSES, PARTS, subfolders
-from forensics.duplicates import near_pairs
+from forensics import records
+from forensics.data import splits
+from forensics.data.crops import Settings, extract
+from forensics.data.datasets import CLASSES, PARTS, subfolders
+from forensics.data.duplicates import near_pairs
+from forensics.data.layouts import Source, read_dataset, read_input
 from forensics.errors import UserError
-from forensics.layouts import Source, read_dataset, read_input
 from forensics.pictures.video import is_video_file
 from forensics.running.parallel import run_all
 

@@ -69,7 +69,7 @@ import os
 import sys
 from pathlib import Path
 
-from forensics import datasets
+from forensics.data import datasets
 from forensics.errors import UserError
 
 names = ('fakes_dataset', 'synthetic_dataset')

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset, Subset
 import detectors
 import options
 from common import FIGURES_DIR
-from forensics import checks, explaining, plots, records
+from forensics import explaining, plots, records
+from forensics.data import checks
 from forensics.errors import UserError
 from forensics.running import memory, runtime
 from forensics.running.batches import Batches

@@ -13,8 +13,9 @@ from torch import nn
 import detectors
 import options
 from common import CHECKPOINT_DIR
-from forensics import datasets, records
-from forensics.checks import check_backbone, check_images, check_memory, check_precision
+from forensics import records
+from forensics.data import datasets
+from forensics.data.checks import check_backbone, check_images, check_memory, check_precision
 from forensics.running import distributed, runtime
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer

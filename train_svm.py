@@ -17,7 +17,8 @@ from PIL import Image
 
 import options
 from common import CHECKPOINT_DIR, FIGURES_DIR, OUTPUT_DIR
-from forensics import classical, datasets, features, plots, records, scoring
+from forensics import classical, features, plots, records, scoring
+from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.running import memory
 from forensics.spectrum import VARIANTS

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from faces_dataset import FacesDataset
-from forensics import datasets
+from forensics.data import datasets
 from forensics.running import runtime
 from models import Preprocessing, build_model
 

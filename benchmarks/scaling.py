@@ -97,7 +97,7 @@ def measure(folder: Path, model_name: str, pixels: int) -> None:
     import torch
 
     from faces_dataset import FacesDataset
-    from forensics import datasets
+    from forensics.data import datasets
     from forensics.running import distributed
     from forensics.running.batches import preload
     from models import Preprocessing, build_model, get_spec

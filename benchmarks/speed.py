@@ -170,7 +170,7 @@ class Ours:
 
     def read_data(self) -> None:
         from faces_dataset import FacesDataset
-        from forensics.checks import check_images
+        from forensics.data.checks import check_images
         from utils import TRANSFORM_TEST, TRANSFORM_TRAIN
 
         parts = {

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from forensics.datasets import CLASSES
+from forensics.data.datasets import CLASSES
 
 FINEST = 5000  # distinct scores that a bootstrap tells apart
 

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import make_demo_data  # noqa: E402
-from forensics.datasets import CLASSES  # noqa: E402
+from forensics.data.datasets import CLASSES  # noqa: E402
 
 COUNTS = {'train': 12, 'val': 6, 'test': 6}
 

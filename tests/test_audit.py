@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import audit_dataset
-from forensics.datasets import CLASSES, PARTS
+from forensics.data.datasets import CLASSES, PARTS
+from forensics.data.shortcuts import probe, weighted_auc
 from forensics.errors import UserError
-from forensics.shortcuts import probe, weighted_auc
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / 'shared' / 'faces'  # real photographs, on the developers' machines only

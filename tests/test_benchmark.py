@@ -12,7 +12,8 @@ from test_train_svm import spectral_detector
 
 import benchmark
 import numerical_analysis
-from forensics import datasets, records, scoring
+from forensics import records, scoring
+from forensics.data import datasets
 from models import MyNet
 
 # --- a detector whose scores are known: a picture's grey level less 128 -----------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import make_demo_data
-from forensics.datasets import CLASSES, PARTS
+from forensics.data.datasets import CLASSES, PARTS
 from forensics.drawing import swaps, traces
 from forensics.drawing.camera import Camera, capture, encode
 from forensics.drawing.faces import draw_face

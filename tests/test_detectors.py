@@ -12,7 +12,7 @@ from test_train_svm import spectral_detector
 import detectors
 import numerical_analysis
 from forensics import records, scoring
-from forensics.datasets import class_files
+from forensics.data.datasets import class_files
 from forensics.errors import UserError
 from forensics.pictures.files import open_image
 from models import build_model

@@ -22,7 +22,7 @@ from torch.utils.data import TensorDataset
 import numerical_analysis
 import options
 import train_main
-from forensics import checks
+from forensics.data import checks
 from forensics.errors import UserError
 from forensics.running import batches, distributed, runtime
 from forensics.running.batches import scores_of

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from faces_dataset import FacesDataset
-from forensics import datasets
+from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.pictures.files import MAX_PIXELS, BrokenImage, open_image
 

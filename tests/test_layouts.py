@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
+from forensics.data.layouts import read_csv, read_dataset, read_input
 from forensics.errors import UserError
-from forensics.layouts import read_csv, read_dataset, read_input
 
 
 @pytest.fixture(scope='module')

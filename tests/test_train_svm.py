@@ -15,7 +15,7 @@ from PIL import Image
 
 import train_svm
 from forensics import classical, features, records, scoring
-from forensics.datasets import class_files
+from forensics.data.datasets import class_files
 from forensics.errors import UserError
 from forensics.pictures.files import BrokenImage, open_image
 from forensics.running import parallel

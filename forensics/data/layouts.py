@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from forensics.datasets import CLASSES, PARTS
+from forensics.data.datasets import CLASSES, PARTS
 from forensics.errors import UserError
 from forensics.pictures.files import is_image_file
 from forensics.pictures.video import is_video_file

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from forensics.duplicates import picture_hash
-from forensics.layouts import Source
+from forensics.data.duplicates import picture_hash
+from forensics.data.layouts import Source
 from forensics.pictures import faces
 from forensics.pictures.files import open_image
 from forensics.pictures.video import is_video_file, sample_frames

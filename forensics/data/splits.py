@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from forensics.datasets import CLASSES, PARTS
+from forensics.data.datasets import CLASSES, PARTS
 from forensics.errors import UserError
 
 

@@ -14,7 +14,7 @@ PARTS = ('train', 'val', 'test')
 CLASSES = ('real', 'fake')
 ROOT_VARIABLE = 'FACES_DATASETS'
 SPLIT_ROOT = 'split_datasets'  # in the current folder: where our advice puts data sets that had no parts
-DEMO_ROOT = Path(__file__).resolve().parent.parent / 'demo_datasets'
+DEMO_ROOT = Path(__file__).resolve().parent.parent.parent / 'demo_datasets'
 
 
 def roots() -> list[Path]:

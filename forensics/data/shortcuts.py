@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from forensics.duplicates import picture_hash
+from forensics.data.duplicates import picture_hash
 from forensics.pictures.faces import sharpness
 from forensics.pictures.files import open_image
 
