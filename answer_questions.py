@@ -14,8 +14,9 @@ import numpy as np
 
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import records, scoring
+from forensics import records
 from forensics.errors import UserError
+from forensics.judging import scoring
 
 # From this share of equal decisions on, a classifier is called constant.
 CONSTANT_SHARE = 0.98

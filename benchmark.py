@@ -30,9 +30,10 @@ from PIL import Image
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import plots, records, scoring
+from forensics import records
 from forensics.data import datasets
 from forensics.errors import UserError
+from forensics.judging import plots, scoring
 from forensics.pictures import perturbations
 from forensics.pictures.files import BrokenImage, open_image
 from forensics.pictures.perturbations import PERTURBATIONS, Condition

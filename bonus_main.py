@@ -12,8 +12,9 @@ import detectors
 import options
 from bonus_model import my_bonus_model
 from common import OUTPUT_DIR
-from forensics import explaining, records, scoring
+from forensics import records
 from forensics.data import checks
+from forensics.judging import explaining, scoring
 from forensics.running import runtime
 from models import Preprocessing
 from utils import get_nof_params, load_dataset

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from forensics import classical, records, scoring
+from forensics import classical, records
 from forensics.errors import UserError
+from forensics.judging import scoring
 from forensics.running import distributed, memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec

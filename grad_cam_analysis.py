@@ -18,9 +18,10 @@ import detectors
 import models
 import options
 from common import FIGURES_DIR
-from forensics import explaining, plots, records, scoring
+from forensics import records
 from forensics.data import checks
 from forensics.errors import UserError
+from forensics.judging import explaining, plots, scoring
 from forensics.running import runtime
 from utils import load_dataset
 

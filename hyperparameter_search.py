@@ -25,10 +25,11 @@ from optuna.trial import FrozenTrial, TrialState
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import plots, records, scoring
+from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_images, check_memory
 from forensics.errors import UserError
+from forensics.judging import plots, scoring
 from forensics.running import runtime
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer

@@ -18,10 +18,11 @@ from torch.utils.data import Dataset
 import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
-from forensics import explaining, plots, records, scoring
+from forensics import records
 from forensics.data import checks, datasets
 from forensics.data.datasets import CLASSES
 from forensics.errors import UserError
+from forensics.judging import explaining, plots, scoring
 from forensics.running import distributed
 from models import get_spec
 from utils import load_dataset

@@ -8,8 +8,9 @@ import sys
 
 import options
 from common import FIGURES_DIR
-from forensics import plots, records, scoring
+from forensics import records
 from forensics.errors import UserError
+from forensics.judging import plots, scoring
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

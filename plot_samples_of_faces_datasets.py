@@ -10,8 +10,8 @@ from pathlib import Path
 
 import options
 from common import FIGURES_DIR
-from forensics import plots
 from forensics.data import datasets
+from forensics.judging import plots
 from forensics.pictures.files import open_image
 
 DATASETS = ('fakes_dataset', 'synthetic_dataset')

@@ -14,9 +14,10 @@ from torch.utils.data import Dataset, Subset
 import detectors
 import options
 from common import FIGURES_DIR
-from forensics import explaining, plots, records
+from forensics import records
 from forensics.data import checks
 from forensics.errors import UserError
+from forensics.judging import explaining, plots
 from forensics.running import memory, runtime
 from forensics.running.batches import Batches
 from models import get_spec

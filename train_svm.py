@@ -17,9 +17,10 @@ from PIL import Image
 
 import options
 from common import CHECKPOINT_DIR, FIGURES_DIR, OUTPUT_DIR
-from forensics import classical, features, plots, records, scoring
+from forensics import classical, features, records
 from forensics.data import datasets
 from forensics.errors import UserError
+from forensics.judging import plots, scoring
 from forensics.running import memory
 from forensics.spectrum import VARIANTS
 

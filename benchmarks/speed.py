@@ -32,7 +32,8 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from forensics import plots, records  # noqa: E402
+from forensics import records  # noqa: E402
+from forensics.judging import plots  # noqa: E402
 from make_demo_data import NUMBERS  # noqa: E402
 
 XCEPTION_STEP = 37  # GFLOP an image

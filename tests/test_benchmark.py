@@ -12,8 +12,9 @@ from test_train_svm import spectral_detector
 
 import benchmark
 import numerical_analysis
-from forensics import records, scoring
+from forensics import records
 from forensics.data import datasets
+from forensics.judging import scoring
 from models import MyNet
 
 # --- a detector whose scores are known: a picture's grey level less 128 -----------------------------------------

@@ -8,7 +8,8 @@ import torch
 
 import bonus_main
 from bonus_model import BonusNet
-from forensics import records, scoring
+from forensics import records
+from forensics.judging import scoring
 from utils import get_nof_params
 
 

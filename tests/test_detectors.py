@@ -11,9 +11,10 @@ from test_train_svm import spectral_detector
 
 import detectors
 import numerical_analysis
-from forensics import records, scoring
+from forensics import records
 from forensics.data.datasets import class_files
 from forensics.errors import UserError
+from forensics.judging import scoring
 from forensics.pictures.files import open_image
 from models import build_model
 from utils import load_dataset

@@ -7,8 +7,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import grad_cam_analysis
-from forensics import plots, records
+from forensics import records
 from forensics.errors import UserError
+from forensics.judging import plots
 from models import MODELS, MyNet, build_model, cam_layer
 
 

@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import numerical_analysis
-from forensics import records, scoring
+from forensics import records
 from forensics.errors import UserError
+from forensics.judging import scoring
 from models import MyNet
 
 

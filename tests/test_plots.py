@@ -8,8 +8,8 @@ from matplotlib.colors import to_rgb
 
 import plot_accuracy_and_loss
 import plot_samples_of_faces_datasets
-from forensics import plots
 from forensics.errors import UserError
+from forensics.judging import plots
 
 
 def texts(figure) -> str:

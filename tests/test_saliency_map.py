@@ -7,7 +7,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import saliency_map
-from forensics import plots, records
+from forensics import records
+from forensics.judging import plots
 from models import MyNet
 
 compute = saliency_map.compute_gradient_saliency_maps
@@ -51,7 +52,7 @@ def test_one_logit(label):
 
 
 def test_sign_of_one_logit_follows_the_class():
-    from forensics.explaining import class_scores
+    from forensics.judging.explaining import class_scores
 
     assert class_scores(torch.tensor([[2.0], [2.0]]), torch.tensor([0, 1])).tolist() == [-2, 2]
     assert class_scores(torch.tensor([2.0, 2.0]), torch.tensor([0, 1])).tolist() == [-2, 2]

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from forensics import scoring
+from forensics.judging import scoring
 
 
 @pytest.mark.parametrize('decimals', [0, 1, 6])

@@ -23,8 +23,9 @@ import numerical_analysis
 import options
 import saliency_map
 import train_main
-from forensics import plots, records, scoring
+from forensics import records
 from forensics.errors import UserError
+from forensics.judging import plots, scoring
 from models import MODELS, CustomCNN, ModelSpec, Preprocessing, build_model, get_spec
 from trainer import OPTIMIZERS, Trainer, make_optimizer
 

@@ -14,9 +14,10 @@ from conftest import PROJECT, make_dataset
 from PIL import Image
 
 import train_svm
-from forensics import classical, features, records, scoring
+from forensics import classical, features, records
 from forensics.data.datasets import class_files
 from forensics.errors import UserError
+from forensics.judging import scoring
 from forensics.pictures.files import BrokenImage, open_image
 from forensics.running import parallel
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forensics import scoring
+from forensics.judging import scoring
 from forensics.records import atomic_path, best_epoch
 
 # Okabe and Ito's colours and, for the test part, Tol's wine: their purple is blue to the red-blind.
