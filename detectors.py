@@ -14,7 +14,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from forensics import classical, records
+from forensics import records
+from forensics.classical import detector as classical
 from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.running import distributed, memory, runtime

@@ -17,12 +17,14 @@ from PIL import Image
 
 import options
 from common import CHECKPOINT_DIR, FIGURES_DIR, OUTPUT_DIR
-from forensics import classical, features, records
+from forensics import records
+from forensics.classical import detector as classical
+from forensics.classical import features
+from forensics.classical.spectrum import VARIANTS
 from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
 from forensics.running import memory
-from forensics.spectrum import VARIANTS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

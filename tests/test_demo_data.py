@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 import make_demo_data
+from forensics.classical.spectrum import azimuthal_spectra
 from forensics.data.datasets import CLASSES, PARTS
 from forensics.drawing import swaps, traces
 from forensics.drawing.camera import Camera, capture, encode
 from forensics.drawing.faces import draw_face
 from forensics.drawing.people import draw_moment, draw_person
 from forensics.errors import UserError
-from forensics.spectrum import azimuthal_spectra
 
 SMALL = ('--train', '6', '--val', '3', '--test', '3', '--size', '96')
 

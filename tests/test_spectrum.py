@@ -7,8 +7,8 @@ from scipy.interpolate import griddata
 
 from benchmarks import spectrum_speed
 from benchmarks.spectrum_speed import textbook_spectrum
+from forensics.classical.spectrum import VARIANTS, azimuthal_spectra, azimuthal_spectrum, log_amplitude, ring_averages
 from forensics.errors import UserError
-from forensics.spectrum import VARIANTS, azimuthal_spectra, azimuthal_spectrum, log_amplitude, ring_averages
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

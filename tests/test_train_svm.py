@@ -14,7 +14,9 @@ from conftest import PROJECT, make_dataset
 from PIL import Image
 
 import train_svm
-from forensics import classical, features, records
+from forensics import records
+from forensics.classical import detector as classical
+from forensics.classical import features
 from forensics.data.datasets import class_files
 from forensics.errors import UserError
 from forensics.judging import scoring
@@ -119,7 +121,7 @@ def test_a_detector_comes_back_from_its_file_alone(kind, tiny_root, tmp_path):
 def test_scoring_needs_neither_torch_nor_scikit_learn(tiny_root, tmp_path):
     spectral_detector(tiny_root / 'fakes_dataset').save(tmp_path / 'detector.npz')
     program = (
-        'import sys; from PIL import Image; from forensics import classical; '
+        'import sys; from PIL import Image; from forensics.classical import detector as classical; '
         'print(classical.load(sys.argv[1]).score([Image.effect_noise((256, 256), 50)])); '
         'print({"torch", "torchvision", "sklearn", "timm"} & set(sys.modules))'
     )

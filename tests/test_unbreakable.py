@@ -33,7 +33,8 @@ import options
 import train_main
 import trainer
 from faces_dataset import FacesDataset
-from forensics import classical, records
+from forensics import records
+from forensics.classical import detector as classical
 from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.running import runtime

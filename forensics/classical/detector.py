@@ -15,7 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image
 
-from forensics import features, records
+from forensics import records
+from forensics.classical import features
 from forensics.errors import UserError
 
 FORMAT = 'classical detector 1'

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from forensics import records
+from forensics.classical.spectrum import LENGTH, azimuthal_spectra
 from forensics.errors import UserError
 from forensics.pictures.files import open_image
 from forensics.running import parallel
-from forensics.spectrum import LENGTH, azimuthal_spectra
 
 CACHE_DIR = Path('.cache') / 'features'
 VERSION = 1  # of what lies in the cache: raise it when a feature's numbers change
