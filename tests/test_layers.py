@@ -1,4 +1,5 @@
-"""Imports point down only: command -> by name -> building -> forensics (see README, "How it is built")."""
+"""Imports point down only: command -> by name -> building -> forensics, and so do those between the wings of forensics
+(see README, "How it is built")."""
 
 import ast
 import subprocess
@@ -13,6 +14,16 @@ LAYERS = [
 ]
 ROOT_MODULES = {path.stem for path in PROJECT.glob('*.py')}
 FORENSICS = sorted((PROJECT / 'forensics').rglob('*.py'))
+
+TOP = {'records', 'errors'}  # what lies in forensics/ itself; every wing may import it
+WINGS = {  # and the other wings that a wing may import
+    'drawing': set(),
+    'pictures': set(),
+    'running': {'pictures'},
+    'data': {'running', 'pictures'},
+    'judging': {'running', 'pictures', 'data'},  # of data the names of the classes
+    'classical': {'running', 'pictures'},
+}
 
 
 def layer(module: str) -> int:
@@ -33,6 +44,32 @@ def imported_modules(path) -> set[str]:
 @pytest.mark.parametrize('path', FORENSICS, ids=lambda path: f'{path.parent.name}.{path.stem}')
 def test_forensics_never_imports_the_root(path):
     assert not imported_modules(path) & ROOT_MODULES
+
+
+def test_forensics_has_six_wings_and_little_at_its_top():
+    inside = {path.relative_to(PROJECT / 'forensics').with_suffix('').parts for path in FORENSICS}
+    assert {parts[0] for parts in inside if len(parts) == 1} == {*TOP, '__init__'}
+    assert {parts[0] for parts in inside if len(parts) > 1} == WINGS.keys()
+    assert all(not (PROJECT / 'forensics' / wing / '__init__.py').read_text() for wing in WINGS)  # or torch may come in
+
+
+def rooms(path) -> set[str]:
+    """Wings and top modules of forensics that are imported anywhere in the file, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f'{path.name} imports by dots, which this test cannot follow'
+            names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    return {name.split('.')[1] for name in names if name.startswith('forensics.')}
+
+
+@pytest.mark.parametrize('path', FORENSICS, ids=lambda path: f'{path.parent.name}.{path.stem}')
+def test_the_wings_of_forensics_import_downwards(path):
+    wing = path.parent.name
+    allowed = TOP | ({wing} | WINGS[wing] if wing in WINGS else set())
+    assert rooms(path) <= allowed, f'{wing} must not import {rooms(path) - allowed}'
 
 
 @pytest.mark.parametrize('module', sorted(ROOT_MODULES))
