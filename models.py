@@ -75,6 +75,7 @@ class SimpleNet(nn.Module):
         self.fc1 = nn.Linear(24 * 26 * 26, 1024)
         self.fc2 = nn.Linear(1024, 256)
         self.fc3 = nn.Linear(256, 2)
+        begin_in_step(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # ReLU after the pooling gives the same numbers (both are monotone) on a quarter of the values.
@@ -82,6 +83,23 @@ class SimpleNet(nn.Module):
             x = self.relu(self.pool(convolution(x)))
         x = self.relu(self.fc1(x.flatten(1)))
         return self.fc3(self.relu(self.fc2(x)))
+
+
+def begin_in_step(model: nn.Module, spread: float = 0.002) -> None:
+    """Initial weights with a spread that grows with the root of a unit's number of inputs, and no biases.
+
+    Adam's first steps move every weight by the learning rate, whatever its gradient, and behind a ReLU, where no input
+    is negative, all those steps of a unit add up. So its sum moves with the number of its inputs, but with PyTorch's
+    weights, which shrink with the root of it, the sums of two pictures differ by less and less: in `fc1`, with its
+    16,224 inputs, the first step of 0.001 outweighs all differences between pictures a dozen times, and what it pushed
+    below zero stays there (docs/simple_net.md). With these weights a step is the same share of them in every layer.
+    """
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            inputs = layer.weight[0].numel()
+            bound = spread * (3 * inputs) ** 0.5
+            nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.zeros_(layer.bias)
 
 
 class MyNet(nn.Module):
