@@ -52,9 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         help="models of the checkpoints that do not say theirs (strangers'), in the same order; one name holds for all",
     )
-    options.add_seed(parser)
-    options.add_data_root(parser)
-    options.add_device(parser)
+    options.add_process_wide(parser)
     return parser.parse_args(argv)
 
 
