@@ -177,29 +177,13 @@ def probe_all(pictures: Pictures, rows: np.ndarray, seed: int) -> dict[str, dict
 
 
 def audit(folders: list[Path], jobs: int | None, seed: int) -> tuple[dict, Pictures]:
+    """(findings, the pictures that could be read): all pictures against each other, then each data set by itself."""
     pictures = list_pictures(folders)
     broken = look_at_all(pictures, jobs)
-    problems, notes = [], []
-    for file in broken:
-        problems.append(f'{file["path"]} cannot be read: {file["reason"]}.')
-
     pairs, pair_counts, related = find_duplicates(pictures)
-    for a, b in combinations((*PARTS, ALONE), 2):
-        number = sum({a, b} == set(pair['parts']) for pair in pairs)
-        if number:
-            example = next(pair['paths'] for pair in pairs if {a, b} == set(pair['parts']))
-            problems.append(f'{plural(number, "picture")} of {a} stand in {b} too, as {" and ".join(example)}.')
-    mislabelled = [pair for pair in pairs if pair['labels'][0] != pair['labels'][1]]
-    if mislabelled:
-        problems.append(
-            f'{plural(len(mislabelled), "picture")} stand under real and under fake, as '
-            f'{" and ".join(mislabelled[0]["paths"])}.'
-        )
-    if related:
-        notes.append(
-            f'{plural(len(related), "fake")} lie near a real picture of the same part, as fakes do to the '
-            f'photograph they were made from.'
-        )
+    problems = [f'{file["path"]} cannot be read: {file["reason"]}.' for file in broken]
+    problems += copies_across_parts(pairs) + copies_across_classes(pairs)
+    notes = fakes_near_photographs(related)
 
     counts, probes, crossing = {}, {}, {}
     names = np.array(pictures.names)
@@ -208,44 +192,13 @@ def audit(folders: list[Path], jobs: int | None, seed: int) -> tuple[dict, Pictu
         rows = np.flatnonzero(names == name)
         prefix = f'{name}: ' if len(folders) > 1 else ''
         counts[name] = count_classes(folder, pictures, rows)
-        for part, both in counts[name].items():
-            missing = [label for label in CLASSES if not both[label]]
-            share = max(both.values()) / max(sum(both.values()), 1)
-            if missing:
-                problems.append(f'{prefix}{part} has no {" and no ".join(missing)} image.')
-            elif share > LOPSIDED:
-                problems.append(f'{prefix}{part} is {share:.0%} of one class: a constant predictor is right as often.')
-
-        known = [row for row in rows if pictures.groups[row] is not None]
-        across = (
-            crossing_groups([pictures.groups[row] for row in known], [pictures.parts[row] for row in known])
-            if len(counts[name]) > 1
-            else {}
-        )
-        crossing.update({prefix + group: parts for group, parts in across.items()})
-        if across:
-            group, parts = next(iter(across.items()))
-            problems.append(
-                f'{prefix}{plural(len(across), "group")} stand in more than one part, as "{group}" in '
-                f'{" and ".join(parts)}.'
-            )
-        if not known:
-            notes.append(f'{prefix}no manifest.csv tells persons or videos, so only pictures could be compared.')
-
-        sizes = Counter(map(tuple, pictures.numbers[rows][:, 1:3].astype(int).tolist()))
-        if len(sizes) > 1:
-            (width, height), _ = sizes.most_common(1)[0]
-            notes.append(
-                f'{prefix}{len(sizes)} image sizes; {len(rows) - sizes[width, height]:,} images are not '
-                f'{width}x{height}.'
-            )
-        for shortcut, found in probe_all(pictures, rows, seed).items():
-            probes[prefix + shortcut] = found
-            if found['low'] > SUSPICIOUS:
-                problems.append(
-                    f'{prefix}{shortcut.replace("_", " ")} alone tells real from fake with AuC '
-                    f'{found["auc"]:.3f} ({found["low"]:.3f} to {found["high"]:.3f}).'
-                )
+        across = groups_across_parts(pictures, rows) if len(counts[name]) > 1 else {}
+        found = probe_all(pictures, rows, seed)
+        crossing |= {prefix + group: parts for group, parts in across.items()}
+        probes |= {prefix + shortcut: facts for shortcut, facts in found.items()}
+        own_problems = unbalanced_parts(counts[name]) + crossing_problem(across) + telling_shortcuts(found)
+        problems += [prefix + problem for problem in own_problems]
+        notes += [prefix + note for note in no_groups_known(pictures, rows) + several_sizes(pictures, rows)]
     return {
         'problems': problems,
         'notes': notes,
@@ -265,6 +218,86 @@ def count_classes(folder: Path, pictures: Pictures, rows: np.ndarray) -> dict[st
     found = Counter((pictures.parts[row], pictures.labels[row]) for row in rows)
     parts = [part for part in PARTS if (folder / part).is_dir()] or [ALONE]
     return {part: {label: found[part, label] for label in CLASSES} for part in parts}
+
+
+def rows_with_groups(pictures: Pictures, rows: np.ndarray) -> list[int]:
+    return [row for row in rows if pictures.groups[row] is not None]
+
+
+def groups_across_parts(pictures: Pictures, rows: np.ndarray) -> dict[str, list[str]]:
+    known = rows_with_groups(pictures, rows)
+    return crossing_groups([pictures.groups[row] for row in known], [pictures.parts[row] for row in known])
+
+
+# --- findings in words: each function gives the sentences that it has to say, often none ----------------------------
+
+
+def copies_across_parts(pairs: list[dict]) -> list[str]:
+    problems = []
+    for a, b in combinations((*PARTS, ALONE), 2):
+        examples = [pair['paths'] for pair in pairs if {a, b} == set(pair['parts'])]
+        if examples:
+            copies = plural(len(examples), 'picture')
+            problems.append(f'{copies} of {a} stand in {b} too, as {" and ".join(examples[0])}.')
+    return problems
+
+
+def copies_across_classes(pairs: list[dict]) -> list[str]:
+    examples = [pair['paths'] for pair in pairs if pair['labels'][0] != pair['labels'][1]]
+    if not examples:
+        return []
+    return [f'{plural(len(examples), "picture")} stand under real and under fake, as {" and ".join(examples[0])}.']
+
+
+def fakes_near_photographs(related: list[dict]) -> list[str]:
+    if not related:
+        return []
+    return [
+        f'{plural(len(related), "fake")} lie near a real picture of the same part, as fakes do to the '
+        f'photograph they were made from.'
+    ]
+
+
+def unbalanced_parts(counts: dict[str, dict[str, int]]) -> list[str]:
+    problems = []
+    for part, both in counts.items():
+        missing = [label for label in CLASSES if not both[label]]
+        share = max(both.values()) / max(sum(both.values()), 1)
+        if missing:
+            problems.append(f'{part} has no {" and no ".join(missing)} image.')
+        elif share > LOPSIDED:
+            problems.append(f'{part} is {share:.0%} of one class: a constant predictor is right as often.')
+    return problems
+
+
+def crossing_problem(across: dict[str, list[str]]) -> list[str]:
+    if not across:
+        return []
+    group, parts = next(iter(across.items()))
+    return [f'{plural(len(across), "group")} stand in more than one part, as "{group}" in {" and ".join(parts)}.']
+
+
+def telling_shortcuts(probes: dict[str, dict[str, float]]) -> list[str]:
+    return [
+        f'{shortcut.replace("_", " ")} alone tells real from fake with AuC '
+        f'{found["auc"]:.3f} ({found["low"]:.3f} to {found["high"]:.3f}).'
+        for shortcut, found in probes.items()
+        if found['low'] > SUSPICIOUS
+    ]
+
+
+def no_groups_known(pictures: Pictures, rows: np.ndarray) -> list[str]:
+    if rows_with_groups(pictures, rows):
+        return []
+    return ['no manifest.csv tells persons or videos, so only pictures could be compared.']
+
+
+def several_sizes(pictures: Pictures, rows: np.ndarray) -> list[str]:
+    sizes = Counter(map(tuple, pictures.numbers[rows][:, 1:3].astype(int).tolist()))
+    if len(sizes) <= 1:
+        return []
+    (width, height), commonest = sizes.most_common(1)[0]
+    return [f'{len(sizes)} image sizes; {len(rows) - commonest:,} images are not {width}x{height}.']
 
 
 def plural(number: int, thing: str) -> str:

@@ -38,13 +38,7 @@ class Explanation(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
-    options.add_model(parser)
-    options.add_checkpoint(parser)
-    options.add_dataset(parser)
-    options.add_seed(parser)
-    options.add_skip_broken(parser)
-    options.add_data_root(parser)
-    options.add_device(parser)
+    options.add_explained(parser)
     return parser.parse_args(argv)
 
 

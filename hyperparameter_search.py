@@ -80,19 +80,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         help=f'do not search this one ({", ".join(TRAINING)}, {", ".join(OPTIONS)}); may be repeated: frozen=true',
     )
-    parser.add_argument(
-        '--backbone-weights',
-        metavar='imagenet|none|FILE',
-        help="where a backbone starts (default: ImageNet's weights, else random ones)",
-    )
+    options.add_backbone_weights(parser)
     parser.add_argument(
         '--storage',
         metavar='URL',
         help=f"the trials' database: mysql://..., postgresql://... (default: sqlite:///{OUTPUT_DIR}/searches.db)",
     )
-    options.add_seed(parser)
-    options.add_data_root(parser)
-    options.add_device(parser)
+    options.add_process_wide(parser)
     return parser.parse_args(argv)
 
 

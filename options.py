@@ -1,4 +1,7 @@
-"""Arguments that several scripts share: each function adds one to a parser. Also the way every script starts."""
+"""Arguments that several scripts share: each function adds one to a parser, or those that go together.
+
+Also the way every script starts.
+"""
 
 import argparse
 import contextlib
@@ -155,6 +158,32 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_skip_broken(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--skip-broken', action='store_true', help='leave out images that cannot be read')
+
+
+def add_backbone_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--backbone-weights',
+        metavar='imagenet|none|FILE',
+        help="where a backbone starts (default: ImageNet's weights, else random ones)",
+    )
+
+
+def add_process_wide(parser: argparse.ArgumentParser) -> None:
+    """All that `apply` makes hold for the whole process."""
+    add_seed(parser)
+    add_data_root(parser)
+    add_device(parser)
+
+
+def add_explained(parser: argparse.ArgumentParser) -> None:
+    """All that a script takes which explains a trained model's answers on a data set."""
+    add_model(parser)
+    add_checkpoint(parser)
+    add_dataset(parser)
+    add_seed(parser)
+    add_skip_broken(parser)
+    add_data_root(parser)
+    add_device(parser)
 
 
 def setting(text: str) -> tuple[str, bool | int | float | str]:

@@ -31,11 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--momentum', type=options.rate, default=0.9, help="SGD's momentum (default: %(default)s)")
     parser.add_argument('-b', '--batch_size', type=options.positive, default=128, help='(default: %(default)s)')
     parser.add_argument('-e', '--epochs', type=options.positive, default=2, help='(default: %(default)s)')
-    parser.add_argument(
-        '--backbone-weights',
-        metavar='imagenet|none|FILE',
-        help="where a backbone starts (default: ImageNet's weights, else random ones)",
-    )
+    options.add_backbone_weights(parser)
     parser.add_argument(
         '--option',
         metavar='NAME=VALUE',
@@ -62,9 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     options.add_skip_broken(parser)
     parser.add_argument('--resume', action='store_true', help='go on with the run of this name that was interrupted')
-    options.add_seed(parser)
-    options.add_data_root(parser)
-    options.add_device(parser)
+    options.add_process_wide(parser)
     return parser.parse_args(argv)
 
 

@@ -57,9 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="of a deep feature (default: ImageNet's weights, else random ones)",
     )
     parser.add_argument('--cluster', metavar='ADDRESS', help='compute features on a Dask cluster: tcp://scheduler:8786')
-    options.add_seed(parser)
-    options.add_data_root(parser)
-    options.add_device(parser)
+    options.add_process_wide(parser)
     return parser.parse_args(argv)
 
 

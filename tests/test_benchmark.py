@@ -14,7 +14,7 @@ import benchmark
 import numerical_analysis
 from forensics import records
 from forensics.data import datasets
-from forensics.judging import scoring
+from forensics.judging import benchmark_scores, benchmark_table, scoring
 from models import MyNet
 
 # --- a detector whose scores are known: a picture's grey level less 128 -----------------------------------------
@@ -167,7 +167,7 @@ def test_interrupted_run_goes_on(loaded, workdir, call_main, monkeypatch):
     call_main(benchmark, *ALL)
     whole = strict_json()['rows']
     monkeypatch.setattr(benchmark, 'OUTPUT_DIR', 'other')
-    monkeypatch.setattr(benchmark, 'CHUNK', 2)
+    monkeypatch.setattr(benchmark_scores, 'CHUNK', 2)
     detector = loaded['a.pt']
     detector.seen, detector.stop_after = 0, 15
     status, printed, _ = call_main(benchmark, *ALL)
@@ -183,7 +183,7 @@ def test_interrupted_run_goes_on(loaded, workdir, call_main, monkeypatch):
 
 def test_pictures_are_streamed(root, workdir, monkeypatch):
     """Never all images in memory: two chunks at most are open at a time."""
-    monkeypatch.setattr(benchmark, 'CHUNK', 3)
+    monkeypatch.setattr(benchmark_scores, 'CHUNK', 3)
     opened, used, most = 0, 0, 0
 
     def get(file):
@@ -191,7 +191,7 @@ def test_pictures_are_streamed(root, workdir, monkeypatch):
         opened += 1
         return file
 
-    for chunk in benchmark.stream([str(number) for number in range(20)], get):
+    for chunk in benchmark_scores.stream([str(number) for number in range(20)], get):
         most = max(most, opened - used)
         used += len(chunk)
         assert list(chunk) == list(chunk.values())
@@ -250,7 +250,7 @@ def test_mean_of_a_video_is_of_probabilities():
         part=part, files=['real/1', 'real/2', 'fake/1'], labels=lambda: np.array([0, 0, 1]),
         logits=lambda: np.array([0.0, np.log(3), -np.log(3)]),
     )  # fmt: skip
-    labels, values, _ = benchmark.at_level(scores, 'video')
+    labels, values, _ = benchmark_table.at_level(scores, 'video')
     assert labels.tolist() == [0, 1]
     np.testing.assert_allclose(values + 0.5, [(0.5 + 0.75) / 2, 0.25])
 
@@ -376,7 +376,7 @@ def test_networks_and_support_vector_machines(workdir, tiny_root, call_main):
 
 def test_doubts_are_summed_over_the_chunks(workdir, tiny_root, call_main, monkeypatch):
     """Defect: warnings caught in one thread while others, which decode, change Python's warning filters."""
-    monkeypatch.setattr(benchmark, 'CHUNK', 5)
+    monkeypatch.setattr(benchmark_scores, 'CHUNK', 5)
     small = make_set(workdir / 'sets', 'small', test={'real': [0, 50, 100, 150], 'fake': [40, 60, 80, 90]})
     records.save_checkpoint('net.pt', {'model': MyNet().state_dict()})
     _, _, errors = call_main(

@@ -21,7 +21,7 @@ WINGS = {  # and the other wings that a wing may import
     'pictures': set(),
     'running': {'pictures'},
     'data': {'running', 'pictures'},
-    'judging': {'running', 'pictures', 'data'},  # of data the names of the classes
+    'judging': {'running', 'pictures', 'data'},  # of data the names of the classes, and the parts that are scored
     'classical': {'running', 'pictures'},
 }
 

@@ -1,0 +1,188 @@
+"""The benchmark's scores: of each detector, of every picture of a part, as it is or perturbed.
+
+They are kept in records, so that a second start scores what is missing and an interrupted one goes on.
+"""
+
+import collections
+import contextlib
+import re
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from forensics import records
+from forensics.errors import UserError
+from forensics.judging import scoring
+from forensics.judging.benchmark_entries import Entry, Part
+from forensics.pictures.files import BrokenImage, open_image
+from forensics.pictures.perturbations import Condition
+from forensics.running.progress import Progress
+
+CHUNK = 64  # images in memory at once; as many are decoded ahead
+SAVE_EVERY = 60  # seconds: what a killed run loses
+
+
+class Scores:
+    """The record of one detector's scores of one part under one condition; it grows until every file is in it."""
+
+    def __init__(self, folder: str, entry: Entry, part: Part, condition: Condition | None, seed: int):
+        self.entry, self.part, self.condition = entry, part, condition
+        name = part.name if condition is None else f'{part.name}-{condition}'
+        self.path = records.scores_path(folder, entry.name, part.dataset, name)
+        self.key = {
+            'checkpoint_sha256': entry.sha256,
+            'data_fingerprint': part.fingerprint,
+            'condition': name,
+            'seed': seed if condition is not None and condition.name == 'noise' else None,
+        }
+        self.facts = {'detector': entry.name, 'model': entry.model, 'dataset': part.dataset}
+        self.outputs: dict[str, list[float]] = {}
+        self.unreadable: dict[str, str] = {}
+        # Beside the record until it is whole, so that nobody takes a part of the scores for all of them.
+        self.unfinished = self.path.with_suffix('.unfinished')
+        for path in (self.path, self.unfinished):
+            # What is not there, damaged or of other data is made (again).
+            with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+                record = records.read_scores(path)
+                if all(record.get(name) == value for name, value in self.key.items()):
+                    self.outputs = dict(zip(record['files'], record['scores'], strict=True))
+                    self.unreadable = dict(record.get('unreadable', {}))
+                    break
+
+    @property
+    def missing(self) -> list[str]:
+        return [file for file in self.part.files if file not in self.outputs and file not in self.unreadable]
+
+    @property
+    def files(self) -> list[str]:
+        """Those that have a score, in the part's order."""
+        return [file for file in self.part.files if file in self.outputs]
+
+    def labels(self) -> np.ndarray:
+        return labels_of(self.files)
+
+    def logits(self) -> np.ndarray:
+        # JSON has no NaN: null stands for what a broken network gave.
+        return scoring.fake_logits(np.array([self.outputs[file] for file in self.files], dtype=np.float64))
+
+    def save(self) -> None:
+        files = self.files
+        rows = [self.outputs[file] for file in files]
+        one_logit = bool(rows) and len(rows[0]) == 1
+        path = self.unfinished if self.missing else self.path
+        records.write_scores(
+            path, files, labels_of(files), rows, **self.facts, **self.key, unreadable=self.unreadable,
+            scores_are='one logit, before the sigmoid: it speaks for fake' if one_logit
+            else 'outputs before softmax: the first for real, the second for fake',
+        )  # fmt: skip
+        if path == self.path:
+            self.unfinished.unlink(missing_ok=True)
+
+    def part_facts(self) -> dict:
+        """What the benchmark's record tells of the part, as far as it could be read."""
+        part = self.part
+        facts = {
+            'folder': str(part.folder),
+            'data_fingerprint': part.fingerprint,
+            'groups_from': 'manifest.csv' if part.group_of else 'none: each file stands alone',
+            'unreadable': self.unreadable,
+        }
+        if part.has_videos:
+            readable = set(part.videos(self.files).tolist())
+            facts['unreadable_videos'] = sorted(set(part.videos(part.files).tolist()) - readable)
+        return facts
+
+
+def labels_of(files: Sequence[str]) -> np.ndarray:
+    return np.array([file.startswith('fake/') for file in files], dtype=int)
+
+
+def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Condition | None, seed: int) -> None:
+    """Score what has no score in the folder yet. A picture is decoded, and perturbed, once for all the detectors."""
+    todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in entries}
+    missing = {name: set(scores.missing) for name, scores in todo.items()}
+    files = sorted(set().union(*missing.values()), key=lambda file: (file.startswith('fake/'), file))
+    if not files:
+        return
+    what = f'{part.dataset} {part.name}' + (f' {condition}' if condition else '')
+    doubts = {name: Doubts() for name in todo}
+    unsaved = [scores for scores in todo.values() if scores.missing]
+    saved = time.monotonic()
+    try:
+        chunks = -(-len(files) // CHUNK)
+        for chunk in Progress(stream(files, opener(part, condition, seed)), chunks, what):
+            for entry in entries:
+                scores = todo[entry.name]
+                mine = {file: image for file, image in chunk.items() if file in missing[entry.name]}
+                scores.unreadable |= {f: image.reason for f, image in mine.items() if isinstance(image, BrokenImage)}
+                images = {file: image for file, image in mine.items() if not isinstance(image, BrokenImage)}
+                doubts[entry.name].images += len(images)
+                outputs = entry.detector.outputs(images.values(), doubts[entry.name].tell)
+                scores.outputs |= zip(images, outputs.tolist(), strict=True)
+            if time.monotonic() - saved > SAVE_EVERY:
+                save(unsaved)
+                saved = time.monotonic()
+    finally:
+        save(unsaved)
+    if condition is None:
+        for name, found in doubts.items():
+            for message in found.messages():
+                print(f'warning: {name} on {what}: {message}', file=sys.stderr)
+
+
+def save(all_scores: Sequence[Scores]) -> None:
+    for scores in all_scores:
+        if scores.outputs or scores.unreadable:
+            scores.save()
+
+
+def opener(part: Part, condition: Condition | None, seed: int) -> Callable[[str], Image.Image | BrokenImage]:
+    def get(file: str) -> Image.Image | BrokenImage:
+        try:
+            image = open_image(part.folder / file)
+        except BrokenImage as error:
+            return error
+        # A seed of its own for every file, whatever was scored before.
+        return image if condition is None else condition(image, seed=zlib.crc32(f'{seed} {file}'.encode()))
+
+    return get
+
+
+def stream(files: Sequence[str], get: Callable) -> Iterator[dict]:
+    """{file: what get(file) gives}, a chunk at a time; the next chunk is got while this one is in use."""
+    with ThreadPoolExecutor() as pool:  # Pillow works outside Python's lock
+        ahead: collections.deque = collections.deque()
+        try:
+            for start in range(0, len(files), CHUNK):
+                chunk = files[start : start + CHUNK]
+                ahead.append((chunk, [pool.submit(get, file) for file in chunk]))
+                if len(ahead) > 1:
+                    yield got(*ahead.popleft())
+            while ahead:
+                yield got(*ahead.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def got(chunk: Sequence[str], futures: Sequence) -> dict:
+    return {file: future.result() for file, future in zip(chunk, futures, strict=True)}
+
+
+class Doubts:
+    """Sums up what a detector says of the chunks ("3 of 64 images ...")."""
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.images = 0
+
+    def tell(self, message: str) -> None:
+        number, text = re.fullmatch(r'(\d+) of \d+ (.*)', message, re.DOTALL).groups()
+        self.counts[text] += int(number)
+
+    def messages(self) -> list[str]:
+        return [f'{number} of {self.images} {text}' for text, number in self.counts.items()]
