@@ -162,7 +162,7 @@ class Experiment:
 
     def weights_argument(self) -> str | None:
         """Of the first network or, where none was given, what that one got in the end."""
-        return self.args.backbone_weights or ('none' if self.weights == 'random' else self.weights)
+        return self.args.backbone_weights or {'random': 'none', None: None}.get(self.weights, 'imagenet')
 
     def __call__(self, trial: optuna.Trial) -> float:
         self.trial = trial.number

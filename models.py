@@ -17,11 +17,12 @@ from torchvision import transforms
 from bonus_model import BonusNet
 from forensics.errors import UserError
 from forensics.running import distributed
+from forensics.weights import KERAS_SUFFIXES, WeightsUnavailable
 from xception import (
-    WeightsUnavailable,
     build_xception_backbone,
     create_timm_model,
     load_backbone_weights,
+    take_normalised,
     unknown_timm_model,
 )
 
@@ -124,10 +125,12 @@ class MyNet(nn.Module):
 def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     """Xception whose `fc` is a perceptron with three hidden layers: 23,128,786 parameters.
 
-    `backbone_weights` is imagenet, none or a file; left out, ImageNet's are tried and, if they cannot be had, random
-    ones taken.
+    `backbone_weights` is imagenet, none or a file; left out, ImageNet's are taken or, if they cannot be had, random
+    ones. ImageNet's and Keras's files have learned on pixels from -1 to 1, not on the assignment's normalisation.
     """
     model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
+    if model.backbone_weights.startswith('imagenet') or str(backbone_weights).endswith(KERAS_SUFFIXES):
+        take_normalised(model, Preprocessing.mean, Preprocessing.std)
     model.fc = nn.Sequential(
         nn.Linear(model.num_features, 1000), nn.ReLU(),
         nn.Linear(1000, 256), nn.ReLU(),
@@ -202,12 +205,11 @@ def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, 
     if weights is None:
         return with_best_weights(build, head)
     model = build(pretrained=weights == 'imagenet')
-    if weights in ('imagenet', 'none'):
-        origin = weights.replace('none', 'random')
-    else:
-        origin = f'file:{Path(weights).name}'
+    if weights == 'none':
+        model.backbone_weights = 'random'
+    elif weights != 'imagenet':  # whose building tells where they came from
         load_backbone_weights(model, weights, head)
-    model.backbone_weights = origin
+        model.backbone_weights = f'file:{Path(weights).name}'
     return model
 
 

@@ -6,24 +6,26 @@ common PyTorch port (conv1, bn1, block1 ... block12, conv3, bn3, conv4, bn4, fc)
 
 import contextlib
 import os
+import sys
 import threading
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from forensics.errors import UserError
+from forensics.weights import KERAS_SUFFIXES, PACKAGES, WeightsUnavailable, read_keras_xception
 
 WEIGHTS_HELP = 'imagenet, none (random weights) or the path of a file'
 
 
-class WeightsUnavailable(UserError):
-    """Pre-trained weights that were asked for and cannot be had."""
-
-
 def build_xception_backbone(pretrained: bool = True, **kwargs) -> nn.Module:
-    """Xception with its 1000-way `fc`; pre-trained on ImageNet, or WeightsUnavailable if that is impossible."""
+    """Xception with a 1000-way `fc`; pre-trained on ImageNet, or WeightsUnavailable if that is impossible.
+
+    The weights that come as a package have no `fc`, so that it is random then.
+    """
     return create_timm_model('legacy_xception', pretrained, **kwargs)
 
 
@@ -34,18 +36,38 @@ def create_timm_model(name: str, pretrained: bool, **kwargs) -> nn.Module:
         raise unknown_timm_model(name)
     if not pretrained:
         return timm.create_model(name, **kwargs)
+    package = PACKAGES.get(name.partition('.')[0])
+    if package is None:
+        return from_hub(name, **kwargs)
+    model = timm.create_model(name, **kwargs)
+    try:
+        state = package.read(model)
+    except WeightsUnavailable as error:
+        print(f'{error} Until then timm is asked for them.', file=sys.stderr)
+        return from_hub(name, **kwargs)
+    fit_backbone(model, state, timm.get_pretrained_cfg(name).classifier, package.name)
+    model.backbone_weights = f'imagenet:{package.name}'
+    return model
+
+
+def from_hub(name: str, **kwargs) -> nn.Module:
+    """With timm's own weights, from its hub or the cache of it."""
+    import timm
+
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise WeightsUnavailable(f'There are no pre-trained weights of {name}.')
     if not weights_within_reach(config):
         raise WeightsUnavailable(f'The pre-trained weights of {name} cannot be downloaded: no connection to their hub.')
     try:
-        return timm.create_model(name, pretrained=True, **kwargs)
+        model = timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # the hub's client, urllib and the file's reader each have their own kinds
         raise WeightsUnavailable(
             f'The pre-trained weights of {name} cannot be had '
             f'({type(error).__name__}: {str(error).splitlines()[0][:200]}).'
         ) from error
+    model.backbone_weights = 'imagenet'
+    return model
 
 
 def unknown_timm_model(name: str) -> UserError:
@@ -92,9 +114,25 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
     """Weights from a file into the model, all but its head, which belongs to another task.
 
     Takes the files of the common PyTorch ports: wrapped in 'model' or 'state_dict', names with 'module.' in front,
-    with or without `fc`, 1x1 kernels of pointwise convolutions stored as matrices.
+    with or without `fc`, 1x1 kernels of pointwise convolutions stored as matrices; and Keras's files of Xception.
     """
-    state = read_state_dict(path)
+    fit_backbone(model, read_state_dict(path), head, path)
+
+
+def take_normalised(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Let an Xception that has learned on pixels from -1 to 1 take pictures that are normalised by `mean` and `std`.
+
+    The first convolution is linear and adds no border, so that its kernels and the running mean of the BatchNorm behind
+    it take up the difference exactly.
+    """
+    mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (mean, std))
+    with torch.no_grad():
+        model.bn1.running_mean -= (model.conv1.weight * (2 * mean - 1)).sum((1, 2, 3))
+        model.conv1.weight *= 2 * std
+
+
+def fit_backbone(model: nn.Module, state: dict[str, torch.Tensor], head: str, source: str | Path) -> None:
+    """The state into the model, all but the head; `source` is named where the two do not fit."""
     own = model.state_dict()
     fitted = {}
     for name, tensor in state.items():
@@ -120,13 +158,15 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') 
     ]
     if problems:
         more = f' and {len(problems) - 3} more' if len(problems) > 3 else ''
-        raise UserError(f'{path} does not fit this backbone: {"; ".join(problems[:3])}{more}.')
+        raise UserError(f'{source} does not fit this backbone: {"; ".join(problems[:3])}{more}.')
     model.load_state_dict({**own, **fitted})
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     if not Path(path).is_file():
         raise UserError(f'No weights file {path}; --backbone-weights takes {WEIGHTS_HELP}.')
+    if Path(path).suffix in KERAS_SUFFIXES:
+        return read_keras_xception(path)
     if Path(path).suffix == '.safetensors':
         from safetensors import SafetensorError
         from safetensors.torch import load_file

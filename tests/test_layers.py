@@ -15,7 +15,7 @@ LAYERS = [
 ROOT_MODULES = {path.stem for path in PROJECT.glob('*.py')}
 FORENSICS = sorted((PROJECT / 'forensics').rglob('*.py'))
 
-TOP = {'records', 'errors'}  # what lies in forensics/ itself; every wing may import it
+TOP = {'records', 'errors', 'weights'}  # what lies in forensics/ itself; every wing may import it
 WINGS = {  # and the other wings that a wing may import
     'drawing': set(),
     'pictures': set(),

@@ -1,8 +1,9 @@
 """What the classical detectors look at: an image becomes a vector.
 
-spectrum   the azimuthal power spectrum (300 values)
-resnet50   ResNet-50's pooled features (2048)
-xception   Xception's pooled features (2048)
+spectrum      the azimuthal power spectrum (300 values)
+resnet50      ResNet-50's pooled features (2048)
+xception      Xception's pooled features (2048)
+efficientnet  EfficientNet-Lite0's pooled features (1280)
 
 Several are joined with "+", as in spectrum+xception; `both` is the lab report's spectrum+resnet50. A deep network is
 handed in by the caller, who knows the model registry and the policy for its weights.
@@ -27,7 +28,11 @@ CACHE_DIR = Path('.cache') / 'features'
 VERSION = 1  # of what lies in the cache: raise it when a feature's numbers change
 CHUNK = 16  # images a task
 
-DEEP = {'resnet50': 'timm:resnet50', 'xception': 'XceptionBased'}  # their names in the model registry
+DEEP = {  # their names in the model registry
+    'resnet50': 'timm:resnet50',
+    'xception': 'XceptionBased',
+    'efficientnet': 'timm:tf_efficientnet_lite0',
+}
 ALIASES = {'both': 'spectrum+resnet50'}
 
 # The lab report's: four pictures out of one.

@@ -131,7 +131,9 @@ def plot_map(values: np.ndarray, ax, title: str = '') -> None:
 
 def weights_note(run: dict) -> str:
     """What a title has to say of the weights that training started from."""
-    weights = run.get('run', {}).get('backbone_weights')
+    weights = run.get('run', {}).get('backbone_weights') or ''
+    if weights.startswith('imagenet:'):  # from which package tells the record
+        weights = 'imagenet'
     return f' ({weights} backbone)' if weights else ''
 
 
