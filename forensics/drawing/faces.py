@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from forensics.drawing.brushes import Layer, blur, bump, fixed_point, hsv, inside, paint, shifted, step
 from forensics.drawing.people import Moment, Person
+from forensics.drawing.relief import mouth_gap, mouth_line, relief
 
 
 @dataclass(frozen=True)
@@ -28,69 +30,6 @@ class Picture:
 def draw_face(person: Person, moment: Moment, rng: np.random.Generator, size: int = 256) -> Picture:
     """Draw `person` at `moment`; `rng` makes what neither of them fixes (single hairs, pores, the background)."""
     return _Drawing(person, moment, rng, size).draw()
-
-
-# --- small helpers ---------------------------------------------------------------------------------------------------
-
-
-def _bump(x: np.ndarray, y: np.ndarray, wide: float, high: float) -> np.ndarray:
-    return np.exp(-((x * (1 / wide)) ** 2) - (y * (1 / high)) ** 2)
-
-
-def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    t = np.clip((x - low) * (1 / (high - low)), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _inside(f: np.ndarray) -> np.ndarray:
-    """Anti-aliased coverage of the region f > 0: the distance to its edge, in pixels, is about f / |grad f|."""
-    f = f.astype(np.float32, copy=False)
-    slope = np.hypot(cv2.Sobel(f, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(f, cv2.CV_32F, 0, 1, scale=0.125))
-    return np.clip(f / (slope + 1e-6) + 0.5, 0, 1)
-
-
-def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur; wide ones are made on a smaller image, which nobody can see and which is many times faster."""
-    if sigma < 6:
-        return cv2.GaussianBlur(image, (0, 0), max(sigma, 0.05))
-    rows, columns = image.shape[:2]
-    small = cv2.resize(image, (max(columns // 4, 2), max(rows // 4, 2)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), (columns, rows), interpolation=cv2.INTER_CUBIC)
-
-
-def _noise(rng: np.random.Generator, size: int, cells: float, channels: int = 1) -> np.ndarray:
-    """Smooth noise of unit variance or so, with `cells` bumps across the image."""
-    n = max(int(round(cells)), 2)
-    grid = rng.standard_normal((n, n, channels), dtype=np.float32)
-    return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
-
-
-def _paint(image: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
-    image += (colour - image) * alpha[..., None]
-
-
-def _fixed_point(paths: np.ndarray) -> list[np.ndarray]:
-    """Curves for cv2.polylines(..., shift=4)."""
-    return list(np.round(paths * 16).astype(np.int32, order='C'))
-
-
-def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    k = (np.array([5.0, 3.0, 1.0]) + hue * 6) % 6
-    return (value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)).astype(np.float32)
-
-
-class _Layer:
-    """Paint upon paint in a small region: colours already multiplied by their coverage."""
-
-    def __init__(self, u: np.ndarray, v: np.ndarray):
-        self.u, self.v = u, v
-        self.colour = np.zeros((*u.shape, 3), np.float32)
-        self.alpha = np.zeros(u.shape, np.float32)
-
-    def add(self, colour, alpha: np.ndarray) -> None:
-        alpha = alpha.astype(np.float32, copy=False)[..., None]
-        self.colour += (np.asarray(colour, np.float32) - self.colour) * alpha
-        self.alpha += (1 - self.alpha) * alpha[..., 0]
 
 
 class _Drawing:
@@ -178,103 +117,16 @@ class _Drawing:
         """Depth w of the head at (u, v), bumps included."""
         u, v = np.atleast_1d(np.asarray(u, np.float32)), np.atleast_1d(np.asarray(v, np.float32))
         width, depth = self.width_depth(v)
-        return depth * np.sqrt(np.maximum(1 - (u / width) ** 2, 0.0)) + self.relief(u, v)
+        return depth * np.sqrt(np.maximum(1 - (u / width) ** 2, 0.0)) + relief(self.person, self.moment, u, v)
 
     def on_face(self, u, v) -> np.ndarray:
         return self.project(u, v, self.surface(u, v))
 
-    def relief(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """How far brows, nose, cheeks, lips and chin stand out of the solid."""
-        p, nose, eyes, mouth, head = (
-            self.person,
-            self.person.nose,
-            self.person.eyes,
-            self.person.mouth,
-            self.person.head,
-        )
-        old = np.clip((p.age - 32) / 40, 0, 1)
-        smile = max(0.0, self.moment.smile)
-        au = np.abs(u)
-        brow = p.brows['y'] - 0.06
-        d = head['brow_ridge'] * _bump(au - 0.36, v - brow, 0.3, 0.11)
-        d -= eyes['deep'] * _bump(au - eyes['x'], v - 0.03, 0.22, 0.15)
-        d -= 0.075 * _bump(au - 0.2, v - 0.01, 0.075, 0.12)
-        d += 0.065 * _bump(au - eyes['x'], v, 0.17, 0.11)
-        d -= (0.012 + 0.028 * eyes['bags']) * _bump(
-            au - eyes['x'] + 0.03, v + 0.17 - 0.1 * (au - eyes['x']), 0.19, 0.03
-        )
-        d += (head['cheek'] + 0.05 * smile) * _bump(au - 0.56, v + 0.3, 0.26, 0.2)
-        d -= head['hollow'] * _bump(au - 0.62, v + 0.72, 0.2, 0.26)
-        d += 0.05 * max(0, head['fat']) * _bump(au - 0.5, v + 0.75, 0.3, 0.3)
-        d -= 0.05 * _bump(au - 0.86, v - 0.3, 0.15, 0.25)
-
-        # The nose: a ridge that rises towards the tip, a ball, two wings, and an end.
-        end = -nose['length'] - 0.09
-        t = np.clip(v * np.float32(-1 / nose['length']), -0.6, 1.0)
-        rise = (
-            nose['bridge']
-            + (nose['height'] - nose['bridge']) * _step(t, -0.25, 1.05)
-            + nose['hump'] * _bump(t - 0.3, 0, 0.3, 1)
-        )
-        wide = nose['thin'] + 0.05 * np.clip(t, 0, 1) ** 2
-        stop = _step(v, end, end + 0.17) * (1 - _step(v, 0.08, 0.42))
-        d += rise * np.exp(-((u / wide) ** 2)) * stop
-        d += nose['tip'] * _bump(u, v + nose['length'] - 0.02, 0.115, 0.095)
-        d += 0.125 * _bump(au - nose['width'], v + nose['length'] + 0.015, 0.068, 0.075)
-        d -= 0.03 * _bump(au - nose['width'] - 0.085, v + nose['length'], 0.03, 0.085)
-
-        # The fold from the nose's wings to the mouth's corners, deeper with a smile and with age.
-        my, mw = -mouth['y'], mouth['width']
-        fold = nose['width'] + 0.075 + (0.12 + 0.05 * smile) * np.clip((-v - nose['length']) / 0.4, -0.3, 1.6)
-        d -= (
-            (0.004 + 0.026 * smile + 0.026 * old)
-            * np.exp(-(((au - fold) / 0.036) ** 2))
-            * _bump(0, v + nose['length'] + 0.17, 1, 0.2)
-        )
-        d += 0.085 * _bump(u, v - my, 0.38, 0.24)
-        d -= 0.018 * _bump(u, v - my - 0.16, 0.035, 0.07)
-        x = np.clip(u / mw, -1.0, 1.0)
-        full = 1 - x * x
-        line = my + self.corner(x) * mw
-        gap = self.gap() * mw
-        d += (
-            0.055
-            * mouth['upper']
-            * 4
-            * full
-            * _bump(0, v - line - (gap * 0.35 + 0.5 * mouth['upper'] * mw) * full, 1, 0.055)
-        )
-        d += (
-            0.055
-            * mouth['lower']
-            * 3.2
-            * full
-            * _bump(0, v - line + (gap + 0.5 * mouth['lower'] * mw) * full, 1, 0.065)
-        )
-        d -= 0.03 * _bump(0, v - line, 1, 0.02) * _step(1.05 - np.abs(u / mw), 0, 0.25)
-        d -= 0.035 * _bump(au - mw * 1.06, v - my - self.corner(1.0) * mw, 0.05, 0.05)
-        d -= 0.045 * _bump(u, v - my + 0.245 + gap * 0.8, 0.2, 0.05)
-        d += head['chin_bump'] * _bump(u, v + head['chin'] - 0.2, 0.22, 0.14)
-        if old > 0.15:
-            for k in range(3):
-                crease = p.brows['y'] + 0.2 + 0.13 * k + 0.03 * np.cos(u * 2.2 + k)
-                d -= 0.009 * old * np.exp(-(((v - crease) / 0.02) ** 2)) * (1 - _step(au, 0.35, 0.75))
-            for k in (-1, 0, 1):
-                side = au - eyes['x'] - eyes['width'] - 0.12
-                d -= (
-                    0.012
-                    * old
-                    * np.exp(-(((v - 0.01 - k * (0.035 + 0.3 * side)) / 0.014) ** 2))
-                    * np.exp(-((side / 0.085) ** 2))
-                )
-        return d
-
-    def corner(self, x):
-        """How much higher the mouth's line is at x (-1 to 1 from corner to corner), in mouth widths."""
-        return (0.24 * self.moment.smile + self.person.mouth['curl']) * (x * x - 0.25)
-
-    def gap(self) -> float:
-        return 0.75 * self.moment.mouth_open
+    def noise(self, cells: float, channels: int = 1) -> np.ndarray:
+        """Smooth noise of unit variance or so, with `cells` bumps across the image."""
+        n = max(int(round(cells)), 2)
+        grid = self.rng.standard_normal((n, n, channels), dtype=np.float32)
+        return cv2.resize(grid, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
     # light
 
@@ -288,9 +140,7 @@ class _Drawing:
         blocked = np.zeros_like(z)
         for k in range(1, 9):
             t = 0.05 * k
-            path = np.float32([[1, 0, t * dx], [0, 1, t * dy]])
-            moved = cv2.warpAffine(z, path, z.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                                   borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+            moved = shifted(z, t * dx, t * dy, cv2.BORDER_REPLICATE)
             np.maximum(blocked, (moved - z - t * lz) * (1 / (0.03 + 0.25 * t)), out=blocked)
         blocked = cv2.GaussianBlur(np.clip(blocked, 0, 1), (0, 0), 0.4 + scale * 0.022 * self.moment.soft)
         return 1 - 0.85 * cv2.resize(blocked, shape, interpolation=cv2.INTER_LINEAR)
@@ -328,7 +178,7 @@ class _Drawing:
         self.background()
         z1, v, disc = self.solid()
         self.z1, self.v, self.disc = z1, v, disc
-        self.head_mask = _inside(disc)
+        self.head_mask = inside(disc)
         self.body()
         self.hair_back()
         self.ears()
@@ -341,38 +191,38 @@ class _Drawing:
 
     def background(self) -> None:
         rng, n, kind = self.rng, self.size, self.moment.background
-        base = _hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.03, 0.5))
-        other = _hsv(rng.random(), 0.7 * rng.random() ** 1.5, rng.uniform(0.03, 0.6))
+        base = hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.03, 0.5))
+        other = hsv(rng.random(), 0.7 * rng.random() ** 1.5, rng.uniform(0.03, 0.6))
         if kind == 'studio':
             angle, across = rng.uniform(0, 2 * np.pi), (self.x * 0, self.y)[1]
-            ramp = _step(math.cos(angle) * self.x + math.sin(angle) * across, -1.8, 1.8)
+            ramp = step(math.cos(angle) * self.x + math.sin(angle) * across, -1.8, 1.8)
             self.image += base + (base * rng.uniform(0.3, 1.6) - base) * ramp[..., None]
-            self.image *= (1 + 0.07 * _noise(rng, n, 4) + 0.03 * _noise(rng, n, 40))[..., None]
+            self.image *= (1 + 0.07 * self.noise(4) + 0.03 * self.noise(40))[..., None]
         elif kind == 'outdoors':
-            mix = _step(_noise(rng, n, rng.uniform(3, 9)) + 0.4 * _noise(rng, n, 20), -1, 1)
+            mix = step(self.noise(rng.uniform(3, 9)) + 0.4 * self.noise(20), -1, 1)
             self.image += base + (other - base) * mix[..., None]
             lights = np.zeros((n, n, 3), np.uint8)
             for _ in range(rng.integers(0, 26)):
-                colour = 90 * _hsv(rng.random(), rng.uniform(0, 0.6), 1) * rng.uniform(0.3, 2)
+                colour = 90 * hsv(rng.random(), rng.uniform(0, 0.6), 1) * rng.uniform(0.3, 2)
                 cv2.circle(
                     lights, rng.integers(0, n, 2).tolist(), int(n * rng.uniform(0.01, 0.06)), colour.tolist(), -1
                 )
-            self.image += _blur(lights.astype(np.float32) / 255, n * rng.uniform(0.006, 0.02))
-            self.image *= np.exp(0.3 * _noise(rng, n, 10) + 0.12 * _noise(rng, n, 48))[..., None] * np.exp(
-                0.05 * _noise(rng, n, 12, 3)
+            self.image += blur(lights.astype(np.float32) / 255, n * rng.uniform(0.006, 0.02))
+            self.image *= np.exp(0.3 * self.noise(10) + 0.12 * self.noise(48))[..., None] * np.exp(
+                0.05 * self.noise(12, 3)
             )
         elif kind == 'indoors':
             room = np.zeros((n, n, 3), np.float32) + base
             for _ in range(rng.integers(3, 11)):
                 x, y = rng.integers(-n // 4, n, 2)
                 w, h = (rng.uniform(0.05, 0.6, 2) * n).astype(int)
-                colour = _hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.02, 0.6))
+                colour = hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.02, 0.6))
                 cv2.rectangle(room, (int(x), int(y)), (int(x + w), int(y + h)), colour.tolist(), -1)
-            self.image += np.maximum(_blur(room, n * rng.uniform(0.004, 0.03)), 0)
-            self.image *= (1 + 0.08 * _noise(rng, n, 5) + 0.04 * _noise(rng, n, 60))[..., None]
+            self.image += np.maximum(blur(room, n * rng.uniform(0.004, 0.03)), 0)
+            self.image *= (1 + 0.08 * self.noise(5) + 0.04 * self.noise(60))[..., None]
         else:
-            grain = _noise(rng, n, n / rng.uniform(1.5, 5))
-            self.image += base * (1 + 0.12 * _noise(rng, n, 4) + rng.uniform(0.01, 0.06) * grain)[..., None]
+            grain = self.noise(n / rng.uniform(1.5, 5))
+            self.image += base * (1 + 0.12 * self.noise(4) + rng.uniform(0.01, 0.06) * grain)[..., None]
         self.image = np.maximum(self.image, 0.003)
 
     def body(self) -> None:
@@ -386,36 +236,33 @@ class _Drawing:
         image, y = self.image[rows], self.y[rows]
         dx = self.x[rows] + 0.14 * math.sin(m.yaw)
         across = np.abs(dx)
-        below = _blur(self.head_mask, self.scale * 0.1)
-        shift = np.float32([[1, 0, 0.1 * self.light[0] * self.scale], [0, 1, -0.22 * self.scale]])
-        below = cv2.warpAffine(below, shift, (self.size, self.size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[
-            rows
-        ]
+        below = blur(self.head_mask, self.scale * 0.1)
+        below = shifted(below, 0.1 * self.light[0] * self.scale, -0.22 * self.scale)[rows]
 
         flare = neck + 0.5 * np.clip((-y - chin - 0.25) / 0.8, 0, 1) ** 2
         round_ = 1 - (dx / flare) ** 2
         z = np.sqrt(np.maximum(round_, 0.002)) * flare * 0.9
         z -= 0.02 * np.exp(-(((across - 0.16 - 0.25 * np.clip(-y - chin, 0, 1)) / 0.06) ** 2))
         shade = (1 - 0.75 * below * np.clip(0.35 + self.light[1], 0.2, 1))[..., None]
-        skin = 0.93 * np.float32(p.skin) * (1 + 0.05 * _noise(rng, self.size, 30)[rows])[..., None]
-        _paint(image, skin * self.lit(self.normals(z)) * shade, _inside(round_) * (y < -0.3))
+        skin = 0.93 * np.float32(p.skin) * (1 + 0.05 * self.noise(30)[rows])[..., None]
+        paint(image, skin * self.lit(self.normals(z)) * shade, inside(round_) * (y < -0.3))
 
         slope, wide = chin + 0.27 + 0.16 * (1 - p.masculine), 1.75 + 0.35 * p.masculine
-        edge = -slope - 0.22 * across * np.sqrt(across) - 0.9 * _step(across, wide, wide + 0.6)
+        edge = -slope - 0.22 * across * np.sqrt(across) - 0.9 * step(across, wide, wide + 0.6)
         edge += 0.3 * np.exp(-(((across - neck) / 0.3) ** 2)) - y
         if m.neckline > 0:
             cut = np.clip(1 - across / (neck + 0.12 + 0.4 * m.neckline), 0, 1)
             edge -= 1.3 * m.neckline * cut ** (0.6 if m.neckline < 0.35 else 1)
-        folds = sum(_noise(rng, self.size, cells)[rows] * a for cells, a in ((6, 0.05), (12, 0.03), (24, 0.012)))
+        folds = sum(self.noise(cells)[rows] * a for cells, a in ((6, 0.05), (12, 0.03), (24, 0.012)))
         z = 1.1 * np.sqrt(np.maximum(1 - (dx / 2.6) ** 2, 0.05)) - 0.25 * np.exp(np.maximum(edge, 0) / -0.12) + folds
-        pattern = 1 + 0.06 * _noise(rng, self.size, self.size / 2.2)[rows]
+        pattern = 1 + 0.06 * self.noise(self.size / 2.2)[rows]
         kind, stripes = rng.random(), rng.uniform(12, 40)
         if kind < 0.32:
-            pattern *= 1 - 0.4 * _step(np.sin((y + folds) * stripes), -0.2, 0.3)
+            pattern *= 1 - 0.4 * step(np.sin((y + folds) * stripes), -0.2, 0.3)
         if kind < 0.12:
-            pattern *= 1 - 0.4 * _step(np.sin(dx * stripes), -0.2, 0.3)
-        cloth = _hsv(*m.cloth) * (pattern * (1 - 0.5 * below))[..., None]
-        _paint(image, cloth * self.lit(self.normals(z), (0.1, 0.1, 0.1)), _inside(edge))
+            pattern *= 1 - 0.4 * step(np.sin(dx * stripes), -0.2, 0.3)
+        cloth = hsv(*m.cloth) * (pattern * (1 - 0.5 * below))[..., None]
+        paint(image, cloth * self.lit(self.normals(z), (0.1, 0.1, 0.1)), inside(edge))
 
     def ears(self) -> None:
         p, head = self.person, self.person.head
@@ -438,53 +285,53 @@ class _Drawing:
             f = 1 - u * u * (1 + 0.35 * (v < 0) * v * v) - v * v
             z = (
                 0.05 * np.sqrt(np.maximum(f, 0))
-                - 0.06 * _bump(u - 0.05, v - 0.05, 0.5, 0.5)
-                + 0.03 * _bump(u + 0.1, v + 0.1, 0.25, 0.4)
+                - 0.06 * bump(u - 0.05, v - 0.05, 0.5, 0.5)
+                + 0.03 * bump(u + 0.1, v + 0.1, 0.25, 0.4)
             )
             light = self.lit(self.normals(z.astype(np.float32)), (0.6, 0.25, 0.12))
-            dark = (1 - 0.55 * _bump(u + 0.3, v + 0.05, 0.35, 0.4))[..., None]
+            dark = (1 - 0.55 * bump(u + 0.3, v + 0.05, 0.35, 0.4))[..., None]
             colour = np.array(p.skin, np.float32) * np.array([1.0, 0.85, 0.82], np.float32)
             view = self.image[roi]
-            _paint(view, colour * light * dark, _inside(f.astype(np.float32)))
+            paint(view, colour * light * dark, inside(f.astype(np.float32)))
 
     def skin(self) -> np.ndarray:
         """The face itself; returns its mask."""
-        p, m, rng, n = self.person, self.moment, self.rng, self.size
+        p, m, n = self.person, self.moment, self.size
         head = self.head_box()
         x, z1, v, mask = self.x[head], self.z1[head], self.v[head], self.head_mask[head]
         u = x * math.cos(m.yaw) - z1 * math.sin(m.yaw)
         ca, sa = math.cos(m.yaw), math.sin(m.yaw)
         bend = p.head['asymmetry']
-        facing = _step(self.disc[head], 0.0, 0.25)  # no relief at the rim, where the ray only touches the solid
+        facing = step(self.disc[head], 0.0, 0.25)  # no relief at the rim, where the ray only touches the solid
         if abs(m.yaw) > 0.03:
             # The nose hides part of a turned cheek: look again where the ray meets the relief. Half the size will do.
             small = (cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for f in (x, z1, v, facing))
             x, z, height, near = small
             part = x * ca - z * sa
             for _ in range(3):
-                part = x * ca - (z + self.relief(part + bend * height, height) * near) * sa
+                part = x * ca - (z + relief(self.person, self.moment, part + bend * height, height) * near) * sa
             u = cv2.resize(part, v.shape[::-1], interpolation=cv2.INTER_LINEAR)
         u = u + bend * v
         self.u[head] = u
-        z = z1 + self.relief(u, v) * facing
-        pores = _noise(rng, n, n * 0.7)[head]
+        z = z1 + relief(self.person, self.moment, u, v) * facing
+        pores = self.noise(n * 0.7)[head]
         old = np.clip((p.age - 30) / 45, 0, 1)
-        z += np.float32(0.0011 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * _noise(rng, n, 36)[head]
+        z += np.float32(0.0011 * (0.6 + old)) * pores + 0.004 * (0.3 + old) * self.noise(36)[head]
         normals = self.normals(z)
         shadow = self.shadow(z)
-        hollow = np.clip((_blur(z, self.scale * 0.11) - z) * 3.2, 0, 0.6)
+        hollow = np.clip((blur(z, self.scale * 0.11) - z) * 3.2, 0, 0.6)
         if p.hair['style'] != 'bald':
-            brim = _step(v - self.hairline(u) + 0.16, -0.2, 0.22)
+            brim = step(v - self.hairline(u) + 0.16, -0.2, 0.22)
             shadow = shadow * (1 - 0.35 * brim)
         light = self.lit(normals, shadow=shadow) * (1 - hollow * 0.9)[..., None]
-        light[..., 0] = _blur(light[..., 0], self.scale * 0.03)
-        light[..., 1] = _blur(light[..., 1], self.scale * 0.012)
+        light[..., 0] = blur(light[..., 0], self.scale * 0.03)
+        light[..., 1] = blur(light[..., 1], self.scale * 0.012)
         albedo = self.skin_colour(u, v, head)
         specular = self.gloss(normals, 8) * 0.05 + self.gloss(normals, 26) * (0.05 + 0.04 * p.melanin)
-        oily = (0.35 + 0.65 * _bump(u, v - 0.1, 0.5, 0.9)) * (1 + 0.2 * pores)
+        oily = (0.35 + 0.65 * bump(u, v - 0.1, 0.5, 0.9)) * (1 + 0.2 * pores)
         rim = (1 - normals[2]) ** 4 * 0.05
         colour = albedo * light + ((specular * oily * shadow + rim)[..., None] * self.key_colour)
-        _paint(self.image[head], colour, mask)
+        paint(self.image[head], colour, mask)
         self.light_map[head] = light
         self.points = self.landmarks()
         self.mouth()
@@ -502,17 +349,17 @@ class _Drawing:
         return np.s_[max(rows[0] - 3, 0) : rows[-1] + 4, max(columns[0] - 3, 0) : columns[-1] + 4]
 
     def skin_colour(self, u: np.ndarray, v: np.ndarray, head: tuple[slice, slice]) -> np.ndarray:
-        p, rng, n = self.person, self.rng, self.size
+        p, n = self.person, self.size
         au = np.abs(u)
         looks = np.random.default_rng(p.looks)
-        red = 0.5 * _bump(au - 0.55, v + 0.38, 0.25, 0.22) + 0.5 * _bump(u, v + p.nose['length'], 0.2, 0.16)
-        red += 0.25 * _bump(u, v + p.head['chin'] - 0.15, 0.25, 0.15) - 0.25 * _bump(u, v - 0.6, 0.8, 0.3)
+        red = 0.5 * bump(au - 0.55, v + 0.38, 0.25, 0.22) + 0.5 * bump(u, v + p.nose['length'], 0.2, 0.16)
+        red += 0.25 * bump(u, v + p.head['chin'] - 0.15, 0.25, 0.15) - 0.25 * bump(u, v - 0.6, 0.8, 0.3)
         red *= looks.uniform(0.15, 0.85)
-        red += (0.1 * _noise(rng, n, 9) + 0.08 * _noise(rng, n, 26) + 0.05 * _noise(rng, n, 70))[head]
-        tired = 0.35 * p.eyes['bags'] * _bump(au - p.eyes['x'] + 0.03, v + 0.13, 0.2, 0.07)
-        tired += 0.25 * _bump(au - 0.24, v + 0.02, 0.1, 0.12)
-        mel = (0.05 * _noise(rng, n, 7) + 0.05 * _noise(rng, n, 50))[head] + tired
-        mel += p.eyes['shadow'] * _bump(au - p.eyes['x'], v - 0.13, 0.24, 0.08)
+        red += (0.1 * self.noise(9) + 0.08 * self.noise(26) + 0.05 * self.noise(70))[head]
+        tired = 0.35 * p.eyes['bags'] * bump(au - p.eyes['x'] + 0.03, v + 0.13, 0.2, 0.07)
+        tired += 0.25 * bump(au - 0.24, v + 0.02, 0.1, 0.12)
+        mel = (0.05 * self.noise(7) + 0.05 * self.noise(50))[head] + tired
+        mel += p.eyes['shadow'] * bump(au - p.eyes['x'], v - 0.13, 0.24, 0.08)
         spots = np.zeros((n, n), np.uint8)
         freckles = int(looks.integers(60, 260)) if p.melanin < 0.45 and looks.random() < 0.25 else 0
         age_spots = int(25 * np.clip((p.age - 45) / 30, 0, 1) * looks.random())
@@ -527,7 +374,7 @@ class _Drawing:
                 cv2.circle(
                     spots, (int(x * 16), int(y * 16)), max(int(r * self.scale * 16), 8), int(level), -1, cv2.LINE_AA, 4
                 )
-        mel += 0.55 * _blur(spots[head], 0.6).astype(np.float32) / 255
+        mel += 0.55 * blur(spots[head], 0.6).astype(np.float32) / 255
         if p.beard['kind'] != 'none':
             zone = self.beard_zone(u, v)
             mel += 0.32 * zone * (1 - 0.5 * p.melanin)
@@ -546,12 +393,12 @@ class _Drawing:
         y0, y1 = int(max(y - h, 0)), int(min(y + h, self.size))
         return None if x1 - x0 < 4 or y1 - y0 < 4 else np.s_[y0:y1, x0:x1]
 
-    def fine(self, roi, factor: int = 2) -> '_Layer':
+    def fine(self, roi, factor: int = 2) -> Layer:
         """A finer layer over a region, so that lashes and teeth get clean edges."""
         shape = (self.u[roi].shape[1] * factor, self.u[roi].shape[0] * factor)
-        return _Layer(*(cv2.resize(f[roi], shape, interpolation=cv2.INTER_LINEAR) for f in (self.u, self.v)))
+        return Layer(*(cv2.resize(f[roi], shape, interpolation=cv2.INTER_LINEAR) for f in (self.u, self.v)))
 
-    def put(self, roi, layer: '_Layer') -> None:
+    def put(self, roi, layer: Layer) -> None:
         """Paint a fine layer of albedo into its region, under the light that falls there."""
         rgba = cv2.resize(np.dstack([layer.colour, layer.alpha]), self.u[roi].shape[::-1], interpolation=cv2.INTER_AREA)
         view = self.image[roi]
@@ -569,11 +416,11 @@ class _Drawing:
         edge = self.px
         x = u / mw
         full = np.clip(1 - x * x, 0, 1)
-        line = my + self.corner(np.clip(x, -1.1, 1.1)) * mw
-        gap = self.gap() * mw
+        line = my + mouth_line(self.person, self.moment, np.clip(x, -1.1, 1.1)) * mw
+        gap = mouth_gap(self.moment) * mw
         y = (v - line) / mw
         top, bottom = 0.35 * gap / mw * full**0.8, -gap / mw * full**0.8
-        upper = top + mouth['upper'] * (full**0.75) * (1 - mouth['bow'] * 0.5 * _bump(x, 0, 0.16, 1)) * (
+        upper = top + mouth['upper'] * (full**0.75) * (1 - mouth['bow'] * 0.5 * bump(x, 0, 0.16, 1)) * (
             1 - 0.25 * self.moment.mouth_open
         )
         lower = bottom - mouth['lower'] * full**0.65 * (1 - 0.15 * self.moment.smile)
@@ -587,11 +434,11 @@ class _Drawing:
         lips = natural * (1 - 0.8 * mouth['make_up']) + np.array(mouth['lipstick'], np.float32) * 0.8 * mouth[
             'make_up'
         ] * np.float32(0.35 + 0.65 * (1 - p.melanin))
-        creases = 1 + 0.1 * np.sin(x * 55 + 3 * np.sin(x * 23)) * _bump(0, y - lower * 0.5, 1, 0.2)
-        under = 1 - 0.3 * _step(y, 0.0, 0.12)
+        creases = 1 + 0.1 * np.sin(x * 55 + 3 * np.sin(x * 23)) * bump(0, y - lower * 0.5, 1, 0.2)
+        under = 1 - 0.3 * step(y, 0.0, 0.12)
         alpha = within(lower, upper, soft * 2.5)
         layer.add(lips * (creases * under)[..., None], 0.92 * alpha)
-        shine = _bump(x - 0.3 * self.light[0], (y - 0.5 * (bottom + lower)) / 1, 0.45, 0.05) * alpha
+        shine = bump(x - 0.3 * self.light[0], (y - 0.5 * (bottom + lower)) / 1, 0.45, 0.05) * alpha
         gloss = (0.1 + 0.3 * mouth['make_up']) * np.clip(
             0.4 + 0.6 * self.rng.standard_normal(x.shape, dtype=np.float32), 0.1, 1.4
         )
@@ -600,21 +447,19 @@ class _Drawing:
             inside = within(bottom, top, 1.2 * edge / mw)
             layer.add(np.array([0.07, 0.015, 0.014], np.float32), inside)
             span = (gap * 1.35 / mw) * full**0.8 + 1e-3
-            height = np.minimum(0.34, 0.12 + 0.5 * self.gap())
+            height = np.minimum(0.34, 0.12 + 0.5 * mouth_gap(self.moment))
             tooth = x * 6.1 * (1 + 0.25 * np.abs(x))
             cleft = np.abs(tooth - np.round(tooth))
-            bite = top - height * (0.85 + 0.15 * _step(0.5 - cleft, 0, 0.15)) * (1 - 0.25 * np.abs(x))
-            teeth = within(np.maximum(bite, bottom), top, 2 * edge / mw) * _step(0.86 - np.abs(x), 0, 0.1)
+            bite = top - height * (0.85 + 0.15 * step(0.5 - cleft, 0, 0.15)) * (1 - 0.25 * np.abs(x))
+            teeth = within(np.maximum(bite, bottom), top, 2 * edge / mw) * step(0.86 - np.abs(x), 0, 0.1)
             ivory = np.array([0.74, 0.68, 0.58], np.float32) * (1 - 0.22 * np.clip((p.age - 30) / 50, 0, 1))
             shade = (
-                (1 - 0.55 * _step(cleft, 0.4, 0.5))
-                * (1 - 0.75 * np.abs(x) ** 1.5)
-                * _step((top - y) / span, -0.1, 0.35)
+                (1 - 0.55 * step(cleft, 0.4, 0.5)) * (1 - 0.75 * np.abs(x) ** 1.5) * step((top - y) / span, -0.1, 0.35)
             )
             layer.add(ivory * shade[..., None], teeth * (0.95 if self.moment.mouth_open > 0.05 else 0.5))
             tongue = within(bottom, bottom + 0.5 * span, 0.08) * (1 - x * x) * (1 - teeth) * 0.6
             layer.add(np.array([0.3, 0.09, 0.08], np.float32), tongue)
-        crease = np.exp(-((y / (0.035 + 0.3 * edge)) ** 2)) * _step(1.08 - np.abs(x), 0, 0.12)
+        crease = np.exp(-((y / (0.035 + 0.3 * edge)) ** 2)) * step(1.08 - np.abs(x), 0, 0.12)
         layer.add(skin * np.float32([0.2, 0.09, 0.09]), crease * (0.85 if gap <= 0.012 else 0.25))
         self.put(roi, layer)
 
@@ -638,7 +483,7 @@ class _Drawing:
         # lid: crease above, a shade in the corner
         skin = np.array(p.skin, np.float32)
         crease = top + e['crease'] * (0.5 + 0.5 * arch)
-        fold = np.exp(-(((y - crease) / (0.055 + 0.4 * edge)) ** 2)) * _step(1.25 - np.abs(x), 0, 0.35)
+        fold = np.exp(-(((y - crease) / (0.055 + 0.4 * edge)) ** 2)) * step(1.25 - np.abs(x), 0, 0.35)
         layer.add(skin * np.float32(0.3), (0.3 + 0.3 * e['hood']) * fold)
         lid = np.clip((y - top) / 0.08, 0, 1) * np.clip((crease - y) / 0.08, 0, 1) * (np.abs(x) < 1.02)
         layer.add(skin * np.array([0.72, 0.6, 0.6], np.float32), lid * (0.22 + 0.5 * e['shadow']))
@@ -649,34 +494,34 @@ class _Drawing:
         r = np.hypot(x - m.gaze[0] * side, y - m.gaze[1] - 0.16 * opening)
         iris_r = e['iris_size']
         ball = 0.85 - 0.4 * np.clip(np.abs(x), 0, 1) ** 2.2
-        ball = ball * (1 - 0.62 * _step(y, 0, 1) / 1) * (0.45 + 0.55 * _step((top - y) / (opening + 1e-3), 0.0, 0.55))
+        ball = ball * (1 - 0.62 * step(y, 0, 1) / 1) * (0.45 + 0.55 * step((top - y) / (opening + 1e-3), 0.0, 0.55))
         colour = np.array([0.68, 0.645, 0.62], np.float32) * ball[..., None]
-        pink = _bump(x + 1.0, y, 0.22, 0.25)[..., None]
+        pink = bump(x + 1.0, y, 0.22, 0.25)[..., None]
         colour = colour * (1 - pink * np.array([0.1, 0.5, 0.5], np.float32))
         angle = np.arctan2(y - m.gaze[1], x - m.gaze[0] * side)
         looks = np.random.default_rng(p.looks + 1)
         spokes = sum(np.sin(angle * k + looks.uniform(0, 6.3)) for k in (7, 13, 23, 37)) * 0.14
         ring = r / iris_r
         iris = (
-            np.array(e['iris'], np.float32) * ((0.75 + spokes + 0.9 * _bump(ring - 0.5, 0, 0.22, 1)) * 1.25)[..., None]
+            np.array(e['iris'], np.float32) * ((0.75 + spokes + 0.9 * bump(ring - 0.5, 0, 0.22, 1)) * 1.25)[..., None]
         )
-        iris = iris * (1 - 0.8 * _step(ring, 0.78, 1.02))[..., None]
-        iris = iris * (1 - 0.97 * _step(0.46 + 0.06 * spokes - ring, 0, 0.09))[..., None]
-        iris = iris * (0.45 + 0.55 * _step((top - y) / (opening + 1e-3), 0.0, 0.5))[..., None]
-        colour = colour + (iris - colour) * _step(iris_r + 0.03 - r, 0, 0.07)[..., None]
+        iris = iris * (1 - 0.8 * step(ring, 0.78, 1.02))[..., None]
+        iris = iris * (1 - 0.97 * step(0.46 + 0.06 * spokes - ring, 0, 0.09))[..., None]
+        iris = iris * (0.45 + 0.55 * step((top - y) / (opening + 1e-3), 0.0, 0.5))[..., None]
+        colour = colour + (iris - colour) * step(iris_r + 0.03 - r, 0, 0.07)[..., None]
         layer.add(0.72 * colour, within)
         lx, ly = self.light[0], self.light[1]
         spot = np.hypot(x - m.gaze[0] * side - 0.2 * lx * side, y - m.gaze[1] - 0.06 - 0.2 * max(ly, 0.1)) / 0.085
-        layer.add(2.0, 0.9 * within * _step(1.25 - spot, 0, 0.5))
+        layer.add(2.0, 0.9 * within * step(1.25 - spot, 0, 0.5))
         second = np.hypot(x - m.gaze[0] * side + 0.2, y - m.gaze[1] + 0.15) / 0.06
-        layer.add(0.8, 0.3 * within * _step(1.25 - second, 0, 0.5))
+        layer.add(0.8, 0.3 * within * step(1.25 - second, 0, 0.5))
 
         # lashes: a line along the upper lid, thicker outwards, and single hairs
         lash = np.float32(0.02) + 0.3 * np.array(p.hair['colour'], np.float32) * (1 - p.mouth['make_up'])
         thick = 0.05 + 0.075 * e['lashes'] * (0.6 + 0.4 * x)
-        line = np.clip((thick - np.abs(y - top - 0.02)) / (edge + 0.03) + 0.5, 0, 1) * _step(1.06 - np.abs(x), 0, 0.1)
+        line = np.clip((thick - np.abs(y - top - 0.02)) / (edge + 0.03) + 0.5, 0, 1) * step(1.06 - np.abs(x), 0, 0.1)
         layer.add(lash, (0.55 + 0.4 * e['lashes']) * np.clip(line, 0, 1))
-        low = np.exp(-(((y - bottom) / (0.03 + 0.4 * edge)) ** 2)) * _step(1.0 - np.abs(x), 0, 0.2)
+        low = np.exp(-(((y - bottom) / (0.03 + 0.4 * edge)) ** 2)) * step(1.0 - np.abs(x), 0, 0.2)
         layer.add(skin * np.array([0.34, 0.2, 0.19], np.float32), (0.4 + 0.3 * e['lashes']) * low)
         self.put(roi, layer)
         t = np.linspace(-0.75, 1.0, 16)
@@ -697,9 +542,9 @@ class _Drawing:
             return
         roi = np.s_[low[1] : high[1], low[0] : high[0]]
         layer = np.zeros(self.u[roi].shape, np.uint8)
-        cv2.polylines(layer, _fixed_point(paths - low), False, 255, thickness, cv2.LINE_AA, 4)
+        cv2.polylines(layer, fixed_point(paths - low), False, 255, thickness, cv2.LINE_AA, 4)
         alpha = layer.astype(np.float32) * np.float32(opacity / 255)
-        _paint(self.image[roi], np.asarray(colour, np.float32) * self.light_map[roi], alpha)
+        paint(self.image[roi], np.asarray(colour, np.float32) * self.light_map[roi], alpha)
 
     def strands_on_face(self) -> None:
         p, rng, b = self.person, self.rng, self.person.brows
@@ -727,12 +572,12 @@ class _Drawing:
         """Where this person's beard grows, 0 to 1."""
         p, kind, mouth = self.person, self.person.beard['kind'], self.person.mouth
         au, my = np.abs(u), -mouth['y']
-        cheek = -0.5 + p.beard['line'] - 0.45 * _bump(au - 0.35, 0, 0.3, 1) + 0.5 * _step(au, 0.62, 0.95)
-        jaw = _step(cheek - v, -0.06, 0.12)
-        lip = _bump(u, v - my - 0.17, 0.34, 0.085) * 1.3
-        soul = _bump(u, v - my + 0.33, 0.24, 0.2) * 1.3
-        bare = np.clip(1.4 * _bump(u, v - my + 0.04, 0.36, 0.125), 0, 1)
-        zone = {'moustache': lip, 'goatee': np.maximum(lip, soul) + 0.5 * _bump(au - 0.36, v - my, 0.06, 0.2)}.get(
+        cheek = -0.5 + p.beard['line'] - 0.45 * bump(au - 0.35, 0, 0.3, 1) + 0.5 * step(au, 0.62, 0.95)
+        jaw = step(cheek - v, -0.06, 0.12)
+        lip = bump(u, v - my - 0.17, 0.34, 0.085) * 1.3
+        soul = bump(u, v - my + 0.33, 0.24, 0.2) * 1.3
+        bare = np.clip(1.4 * bump(u, v - my + 0.04, 0.36, 0.125), 0, 1)
+        zone = {'moustache': lip, 'goatee': np.maximum(lip, soul) + 0.5 * bump(au - 0.36, v - my, 0.06, 0.2)}.get(
             kind, np.maximum(jaw, lip)
         )
         return np.clip(zone, 0, 1) * (1 - bare)
@@ -771,8 +616,8 @@ class _Drawing:
         """Height of the hairline above the point u across the face."""
         hair = self.person.hair
         au = np.abs(u)
-        line = hair['line'] + hair['recede'] * (0.55 - 0.3 * _bump(u, 0, 0.25, 1)) - 0.12 * au
-        return line - 1.05 * _step(au, 0.62, 0.98) - 0.06 * _step(au, 0.3, 0.6)
+        line = hair['line'] + hair['recede'] * (0.55 - 0.3 * bump(u, 0, 0.25, 1)) - 0.12 * au
+        return line - 1.05 * step(au, 0.62, 0.98) - 0.06 * step(au, 0.3, 0.6)
 
     def hair_extent(self) -> tuple[float, float]:
         """How much hair adds to the head's outline, and how far down it reaches."""
@@ -816,46 +661,46 @@ class _Drawing:
             curtain = np.minimum(np.minimum(1 - np.abs(x) / fall, 0.7 * (self.y + end)), 0.35 - self.y)
             disc = np.maximum(disc, curtain)
         else:
-            streaks = _noise(self.rng, self.size, self.size / 3)
+            streaks = self.noise(self.size / 3)
             disc = np.minimum(disc, (v - reach) * 0.5)
         if style == 'curly':
-            streaks = _noise(self.rng, self.size, self.size / 5)
-            disc = disc + 0.05 * _noise(self.rng, self.size, self.size / 9)
-        alpha = _inside(cv2.GaussianBlur(disc, (0, 0), 0.7))
-        shade = 0.62 + 0.12 * streaks + 0.06 * _noise(self.rng, self.size, 30)
+            streaks = self.noise(self.size / 5)
+            disc = disc + 0.05 * self.noise(self.size / 9)
+        alpha = inside(cv2.GaussianBlur(disc, (0, 0), 0.7))
+        shade = 0.62 + 0.12 * streaks + 0.06 * self.noise(30)
         light, _ = self.hair_light
-        _paint(self.image, np.array(hair['colour'], np.float32) * shade[..., None] * light, alpha)
+        paint(self.image, np.array(hair['colour'], np.float32) * shade[..., None] * light, alpha)
         if style == 'tied' and self.person.looks % 2:
             centre, radius = (0.3 * math.sin(-self.moment.yaw), self.person.head['top'] + 0.1), 0.3
             f = 1 - ((self.x - centre[0]) / radius) ** 2 - ((self.y - centre[1]) / radius) ** 2
             ball = self.lit(self.normals(radius * np.sqrt(np.maximum(f, 0.02))), (0.3, 0.3, 0.3))
-            _paint(self.image, np.float32(hair['colour']) * ball * shade[..., None], _inside(f))
+            paint(self.image, np.float32(hair['colour']) * ball * shade[..., None], inside(f))
 
     def hair_front(self) -> None:
         """Hair over the head: a dark base above the hairline, then strands from dark to bright."""
         rng, hair, style, n = self.rng, self.person.hair, self.person.hair['style'], self.size
         if style == 'bald':
             return
-        line = self.hairline(self.u) + 0.025 * _noise(rng, n, 50) + 0.02 * _noise(rng, n, 110)
+        line = self.hairline(self.u) + 0.025 * self.noise(50) + 0.02 * self.noise(110)
         soft = 0.16 if style == 'buzz' else 0.07
-        base = _step(self.v - line, -soft, soft) * cv2.dilate(self.head_mask, np.ones((3, 3), np.uint8))
+        base = step(self.v - line, -soft, soft) * cv2.dilate(self.head_mask, np.ones((3, 3), np.uint8))
         volume, reach = self.hair_extent()
         layer = np.zeros((n, n, 2), np.uint8)
         layer[..., 0] = 105
         layer[..., 1] = (base * 255 * (0.6 if style == 'buzz' else 1)).astype(np.uint8)
         for shade, paths in self.hair_paths(volume, reach):
-            cv2.polylines(layer, _fixed_point(paths), False, (shade, 255), 1, cv2.LINE_AA, 4)
+            cv2.polylines(layer, fixed_point(paths), False, (shade, 255), 1, cv2.LINE_AA, 4)
         layer = cv2.GaussianBlur(layer, (0, 0), 0.55)  # a hair is thinner than a pixel
         tone, alpha = (layer[..., i].astype(np.float32) * (1 / 255) for i in (0, 1))
         if style == 'buzz':
             alpha = np.minimum(alpha, base * (0.85 + 0.1 * rng.standard_normal((n, n), dtype=np.float32)))
         light, band = self.hair_light
         colour = np.array(hair['colour'], np.float32)
-        strength = 2.1 * tone * (0.8 + 0.1 * _noise(rng, n, 12))
+        strength = 2.1 * tone * (0.8 + 0.1 * self.noise(12))
         if hair['grey'] > 0.1:
-            strength = strength * (1 + 0.3 * hair['grey'] * _noise(rng, n, n / 3))
+            strength = strength * (1 + 0.3 * hair['grey'] * self.noise(n / 3))
         shine = (band * tone)[..., None] * (0.6 * colour + 0.04)
-        _paint(self.image, colour * strength[..., None] * light + shine * self.key_colour * 1.4, np.clip(alpha, 0, 1))
+        paint(self.image, colour * strength[..., None] * light + shine * self.key_colour * 1.4, np.clip(alpha, 0, 1))
 
     def hair_paths(self, volume: float, reach: float):
         """Yield (brightness, strands) from the darkest to the brightest."""
@@ -985,7 +830,7 @@ class _Drawing:
         r = (np.abs(ax / g['width']) ** g['round'] + np.abs((v + drop) / g['height']) ** g['round']) ** (1 / g['round'])
         r = r.astype(np.float32)
         unit = min(g['width'], g['height'])
-        rim = _inside((g['rim'] / unit - np.abs(r - 1)).astype(np.float32))
+        rim = inside((g['rim'] / unit - np.abs(r - 1)).astype(np.float32))
         gap = eye_x + 0.015 - g['width']
         bridge = np.minimum(
             0.02 + g['rim'] - np.abs(v + drop - 0.06 - 0.25 * np.clip(gap**2 - u * u, 0, 1)), gap + 0.01 - np.abs(u)
@@ -996,19 +841,17 @@ class _Drawing:
         )
         # The arms end where the head does.
         frame = np.maximum(
-            rim, np.maximum(_inside(bridge.astype(np.float32)), _inside(side.astype(np.float32)) * self.head_mask)
+            rim, np.maximum(inside(bridge.astype(np.float32)), inside(side.astype(np.float32)) * self.head_mask)
         )
-        lens = _inside((1 - r).astype(np.float32))
-        shadow = cv2.warpAffine(_blur(frame, self.scale * 0.02), np.float32([[1, 0, 0.06 * self.light[0] * self.scale],
-                                [0, 1, -0.06 * self.scale]]), (self.size, self.size),
-                                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)  # fmt: skip
+        lens = inside((1 - r).astype(np.float32))
+        shadow = shifted(blur(frame, self.scale * 0.02), 0.06 * self.light[0] * self.scale, -0.06 * self.scale)
         self.image *= (1 - 0.3 * shadow * self.head_mask - g['tint'] * lens)[..., None]
         glare = (
-            lens * _step(np.sin(u * 3 + v * 5 + self.rng.uniform(0, 6)), 0.75, 1.0) * self.rng.choice([0, 0.05, 0.12])
+            lens * step(np.sin(u * 3 + v * 5 + self.rng.uniform(0, 6)), 0.75, 1.0) * self.rng.choice([0, 0.05, 0.12])
         )
         self.image += glare[..., None] * self.key_colour
-        top_light = (0.5 + 0.9 * _step(np.gradient(_blur(frame, 1.0))[0], -0.02, 0.25))[..., None]
-        _paint(
+        top_light = (0.5 + 0.9 * step(np.gradient(blur(frame, 1.0))[0], -0.02, 0.25))[..., None]
+        paint(
             self.image,
             np.array(g['colour'], np.float32) * top_light * (self.key_colour + self.fill_colour),
             frame * 0.97,
@@ -1017,7 +860,7 @@ class _Drawing:
     def landmarks(self) -> dict[str, np.ndarray]:
         """The points face swaps align by, and a chain around the inner face."""
         p, e, mouth = self.person, self.person.eyes, self.person.mouth
-        mw, corner = mouth['width'], -mouth['y'] + float(self.corner(1.0)) * mouth['width']
+        mw, corner = mouth['width'], -mouth['y'] + float(mouth_line(self.person, self.moment, 1.0)) * mouth['width']
         chin, brow = p.head['chin'], p.brows['y'] + 0.1
         at = {
             'left_eye': (-e['x'], 0), 'right_eye': (e['x'], 0), 'left_eye_outer': (-e['x'] - e['width'], 0),
