@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from forensics.drawing.brushes import blur, bump, fixed_point, hsv, inside, paint, shifted, step
+from forensics.drawing.brushes import blur, bump, fixed_point, inside, paint, step
 from forensics.drawing.canvas import Canvas
 from forensics.drawing.people import Moment, Person
 from forensics.drawing.relief import mouth_gap, mouth_line
+from forensics.drawing.scene import paint_background, paint_body
+from forensics.drawing.spectacles import paint_spectacles
 
 
 @dataclass(frozen=True)
@@ -37,91 +39,16 @@ class _Drawing(Canvas):
     """The layers of paint, from back to front."""
 
     def draw(self) -> Picture:
-        self.background()
-        self.body()
+        paint_background(self)
+        paint_body(self)
         self.hair_back()
         self.ears()
         mask = self.skin()
         self.strands_on_face()
         self.hair_front()
         if self.person.glasses:
-            self.spectacles()
+            paint_spectacles(self)
         return Picture(np.clip(self.image, 0, 4), self.points, mask)
-
-    def background(self) -> None:
-        rng, n, kind = self.rng, self.size, self.moment.background
-        base = hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.03, 0.5))
-        other = hsv(rng.random(), 0.7 * rng.random() ** 1.5, rng.uniform(0.03, 0.6))
-        if kind == 'studio':
-            angle, across = rng.uniform(0, 2 * np.pi), (self.x * 0, self.y)[1]
-            ramp = step(math.cos(angle) * self.x + math.sin(angle) * across, -1.8, 1.8)
-            self.image += base + (base * rng.uniform(0.3, 1.6) - base) * ramp[..., None]
-            self.image *= (1 + 0.07 * self.noise(4) + 0.03 * self.noise(40))[..., None]
-        elif kind == 'outdoors':
-            mix = step(self.noise(rng.uniform(3, 9)) + 0.4 * self.noise(20), -1, 1)
-            self.image += base + (other - base) * mix[..., None]
-            lights = np.zeros((n, n, 3), np.uint8)
-            for _ in range(rng.integers(0, 26)):
-                colour = 90 * hsv(rng.random(), rng.uniform(0, 0.6), 1) * rng.uniform(0.3, 2)
-                cv2.circle(
-                    lights, rng.integers(0, n, 2).tolist(), int(n * rng.uniform(0.01, 0.06)), colour.tolist(), -1
-                )
-            self.image += blur(lights.astype(np.float32) / 255, n * rng.uniform(0.006, 0.02))
-            self.image *= np.exp(0.3 * self.noise(10) + 0.12 * self.noise(48))[..., None] * np.exp(
-                0.05 * self.noise(12, 3)
-            )
-        elif kind == 'indoors':
-            room = np.zeros((n, n, 3), np.float32) + base
-            for _ in range(rng.integers(3, 11)):
-                x, y = rng.integers(-n // 4, n, 2)
-                w, h = (rng.uniform(0.05, 0.6, 2) * n).astype(int)
-                colour = hsv(rng.random(), 0.6 * rng.random() ** 2, rng.uniform(0.02, 0.6))
-                cv2.rectangle(room, (int(x), int(y)), (int(x + w), int(y + h)), colour.tolist(), -1)
-            self.image += np.maximum(blur(room, n * rng.uniform(0.004, 0.03)), 0)
-            self.image *= (1 + 0.08 * self.noise(5) + 0.04 * self.noise(60))[..., None]
-        else:
-            grain = self.noise(n / rng.uniform(1.5, 5))
-            self.image += base * (1 + 0.12 * self.noise(4) + rng.uniform(0.01, 0.06) * grain)[..., None]
-        self.image = np.maximum(self.image, 0.003)
-
-    def body(self) -> None:
-        """Neck, shoulders, clothes: the rows below the ears."""
-        p, m, rng = self.person, self.moment, self.rng
-        neck, chin = p.head['neck'], p.head['chin']
-        rows = np.flatnonzero(self.y.min(axis=1) < -0.25)
-        if not len(rows):
-            return
-        rows = np.s_[rows[0] :]
-        image, y = self.image[rows], self.y[rows]
-        dx = self.x[rows] + 0.14 * math.sin(m.yaw)
-        across = np.abs(dx)
-        below = blur(self.head_mask, self.scale * 0.1)
-        below = shifted(below, 0.1 * self.light[0] * self.scale, -0.22 * self.scale)[rows]
-
-        flare = neck + 0.5 * np.clip((-y - chin - 0.25) / 0.8, 0, 1) ** 2
-        round_ = 1 - (dx / flare) ** 2
-        z = np.sqrt(np.maximum(round_, 0.002)) * flare * 0.9
-        z -= 0.02 * np.exp(-(((across - 0.16 - 0.25 * np.clip(-y - chin, 0, 1)) / 0.06) ** 2))
-        shade = (1 - 0.75 * below * np.clip(0.35 + self.light[1], 0.2, 1))[..., None]
-        skin = 0.93 * np.float32(p.skin) * (1 + 0.05 * self.noise(30)[rows])[..., None]
-        paint(image, skin * self.lit(self.normals(z)) * shade, inside(round_) * (y < -0.3))
-
-        slope, wide = chin + 0.27 + 0.16 * (1 - p.masculine), 1.75 + 0.35 * p.masculine
-        edge = -slope - 0.22 * across * np.sqrt(across) - 0.9 * step(across, wide, wide + 0.6)
-        edge += 0.3 * np.exp(-(((across - neck) / 0.3) ** 2)) - y
-        if m.neckline > 0:
-            cut = np.clip(1 - across / (neck + 0.12 + 0.4 * m.neckline), 0, 1)
-            edge -= 1.3 * m.neckline * cut ** (0.6 if m.neckline < 0.35 else 1)
-        folds = sum(self.noise(cells)[rows] * a for cells, a in ((6, 0.05), (12, 0.03), (24, 0.012)))
-        z = 1.1 * np.sqrt(np.maximum(1 - (dx / 2.6) ** 2, 0.05)) - 0.25 * np.exp(np.maximum(edge, 0) / -0.12) + folds
-        pattern = 1 + 0.06 * self.noise(self.size / 2.2)[rows]
-        kind, stripes = rng.random(), rng.uniform(12, 40)
-        if kind < 0.32:
-            pattern *= 1 - 0.4 * step(np.sin((y + folds) * stripes), -0.2, 0.3)
-        if kind < 0.12:
-            pattern *= 1 - 0.4 * step(np.sin(dx * stripes), -0.2, 0.3)
-        cloth = hsv(*m.cloth) * (pattern * (1 - 0.5 * below))[..., None]
-        paint(image, cloth * self.lit(self.normals(z), (0.1, 0.1, 0.1)), inside(edge))
 
     def ears(self) -> None:
         p, head = self.person, self.person.head
@@ -621,45 +548,6 @@ class _Drawing(Canvas):
         uu = u[:, None] + size[:, None] * np.cos(turn)
         vv = v[:, None] + size[:, None] * np.sin(turn)
         return self.project(uu, vv, 0.35 * head['depth'] * (1 - r)[:, None])
-
-    def spectacles(self) -> None:
-        p, g = self.person, self.person.glasses
-        eye_x, drop = p.eyes['x'], g['drop']
-        ca, sa = np.float32(math.cos(self.moment.yaw)), np.float32(math.sin(self.moment.yaw))
-        plane = np.float32(p.head['depth'] + 0.1)
-        u = (self.x + (-plane) * sa) / ca  # head coordinates in the plane of the lenses
-        sp, cp = np.float32(math.sin(self.moment.pitch)), np.float32(math.cos(self.moment.pitch))
-        v = self.y / cp + plane * sp
-        ax = np.abs(u) - np.float32(eye_x + 0.015)
-        r = (np.abs(ax / g['width']) ** g['round'] + np.abs((v + drop) / g['height']) ** g['round']) ** (1 / g['round'])
-        r = r.astype(np.float32)
-        unit = min(g['width'], g['height'])
-        rim = inside((g['rim'] / unit - np.abs(r - 1)).astype(np.float32))
-        gap = eye_x + 0.015 - g['width']
-        bridge = np.minimum(
-            0.02 + g['rim'] - np.abs(v + drop - 0.06 - 0.25 * np.clip(gap**2 - u * u, 0, 1)), gap + 0.01 - np.abs(u)
-        )
-        side = np.minimum(
-            0.018 + 0.5 * g['rim'] - np.abs(v + drop - 0.09),
-            np.minimum(np.abs(u) - eye_x - g['width'], 1.03 - np.abs(u)),
-        )
-        # The arms end where the head does.
-        frame = np.maximum(
-            rim, np.maximum(inside(bridge.astype(np.float32)), inside(side.astype(np.float32)) * self.head_mask)
-        )
-        lens = inside((1 - r).astype(np.float32))
-        shadow = shifted(blur(frame, self.scale * 0.02), 0.06 * self.light[0] * self.scale, -0.06 * self.scale)
-        self.image *= (1 - 0.3 * shadow * self.head_mask - g['tint'] * lens)[..., None]
-        glare = (
-            lens * step(np.sin(u * 3 + v * 5 + self.rng.uniform(0, 6)), 0.75, 1.0) * self.rng.choice([0, 0.05, 0.12])
-        )
-        self.image += glare[..., None] * self.key_colour
-        top_light = (0.5 + 0.9 * step(np.gradient(blur(frame, 1.0))[0], -0.02, 0.25))[..., None]
-        paint(
-            self.image,
-            np.array(g['colour'], np.float32) * top_light * (self.key_colour + self.fill_colour),
-            frame * 0.97,
-        )
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """The points face swaps align by, and a chain around the inner face."""
