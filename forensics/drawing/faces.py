@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from forensics.drawing.brushes import blur, bump, fixed_point, inside, paint, step
+from forensics.drawing.brows_and_beard import beard_zone, paint_beard, paint_brows
+from forensics.drawing.brushes import blur, bump, inside, paint, step
 from forensics.drawing.canvas import Canvas
+from forensics.drawing.hair import hair_light, hairline, paint_hair, paint_hair_behind
 from forensics.drawing.people import Moment, Person
 from forensics.drawing.relief import mouth_gap, mouth_line
 from forensics.drawing.scene import paint_background, paint_body
@@ -41,11 +43,17 @@ class _Drawing(Canvas):
     def draw(self) -> Picture:
         paint_background(self)
         paint_body(self)
-        self.hair_back()
+        bald = self.person.hair['style'] == 'bald'
+        if not bald:
+            light, band = hair_light(self)
+            paint_hair_behind(self, light)
         self.ears()
         mask = self.skin()
-        self.strands_on_face()
-        self.hair_front()
+        paint_brows(self)
+        if self.person.beard['kind'] != 'none':
+            paint_beard(self)
+        if not bald:
+            paint_hair(self, light, band)
         if self.person.glasses:
             paint_spectacles(self)
         return Picture(np.clip(self.image, 0, 4), self.points, mask)
@@ -93,7 +101,7 @@ class _Drawing(Canvas):
         shadow = self.shadow(z)
         hollow = np.clip((blur(z, self.scale * 0.11) - z) * 3.2, 0, 0.6)
         if p.hair['style'] != 'bald':
-            brim = step(v - self.hairline(u) + 0.16, -0.2, 0.22)
+            brim = step(v - hairline(self.person, u) + 0.16, -0.2, 0.22)
             shadow = shadow * (1 - 0.35 * brim)
         light = self.lit(normals, shadow=shadow) * (1 - hollow * 0.9)[..., None]
         light[..., 0] = blur(light[..., 0], self.scale * 0.03)
@@ -110,7 +118,7 @@ class _Drawing(Canvas):
         for side in (-1, 1):
             self.eye(side)
         face = np.zeros_like(self.head_mask)
-        face[head] = mask * (self.hairline(u) > v)
+        face[head] = mask * (hairline(self.person, u) > v)
         return face
 
     def skin_colour(self, u: np.ndarray, v: np.ndarray, head: tuple[slice, slice]) -> np.ndarray:
@@ -141,7 +149,7 @@ class _Drawing(Canvas):
                 )
         mel += 0.55 * blur(spots[head], 0.6).astype(np.float32) / 255
         if p.beard['kind'] != 'none':
-            zone = self.beard_zone(u, v)
+            zone = beard_zone(self.person, u, v)
             mel += 0.32 * zone * (1 - 0.5 * p.melanin)
             red -= 0.5 * zone
         # More melanin darkens the blue most; more blood takes away green.
@@ -276,278 +284,6 @@ class _Drawing(Canvas):
         y = np.stack([edge_y, 0.5 * (edge_y + tip_y) - 0.05, tip_y])
         paths = self.on_face(side * (e['x'] + w * (c * x - s * y)), w * (s * x + c * y)).swapaxes(0, 1)
         self.strands(paths, lash * 0.6, 0.3 + 0.3 * e['lashes'])
-
-    def strands_on_face(self) -> None:
-        p, rng, b = self.person, self.rng, self.person.brows
-        hair = np.array(p.hair['colour'], np.float32)
-        dark = np.minimum(hair * 0.75, 0.14) + 0.004
-        count = int(150 * b['dense'] + 60)
-        side = np.where(np.arange(2 * count) % 2, 1, -1)
-        t = rng.random(2 * count) ** 0.85
-        across = rng.normal(0, 0.42, 2 * count)
-        x = b['inner'] + t * b['length'] * 1.5
-        middle = b['y'] + self.moment.brow_raise + b['slope'] * t - 0.09 * np.clip(t - 0.6, 0, 1)
-        middle += b['arch'] * np.sin(np.pi * t**0.8)
-        y = middle + across * b['thick'] * (1.25 - 0.9 * t) * (0.55 + 0.45 * np.clip(t / 0.12, 0, 1))
-        lean = (1 - t) ** 2 * 1.1 + 0.2 - 0.55 * t - across * 0.25
-        length = 0.055 + 0.03 * rng.random(2 * count)
-        tip_x, tip_y = x + length * np.cos(lean), y + length * np.sin(lean)
-        paths = self.on_face(
-            side * np.stack([x, (x + tip_x) / 2, tip_x]), np.stack([y, (y + tip_y) / 2 + 0.006, tip_y])
-        ).swapaxes(0, 1)
-        self.strands(paths[:count], dark, 0.5 * b['dense'] + 0.12)
-        self.strands(paths[count:], dark * 0.6, 0.45 * b['dense'] + 0.1)
-        self.beard()
-
-    def beard_zone(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Where this person's beard grows, 0 to 1."""
-        p, kind, mouth = self.person, self.person.beard['kind'], self.person.mouth
-        au, my = np.abs(u), -mouth['y']
-        cheek = -0.5 + p.beard['line'] - 0.45 * bump(au - 0.35, 0, 0.3, 1) + 0.5 * step(au, 0.62, 0.95)
-        jaw = step(cheek - v, -0.06, 0.12)
-        lip = bump(u, v - my - 0.17, 0.34, 0.085) * 1.3
-        soul = bump(u, v - my + 0.33, 0.24, 0.2) * 1.3
-        bare = np.clip(1.4 * bump(u, v - my + 0.04, 0.36, 0.125), 0, 1)
-        zone = {'moustache': lip, 'goatee': np.maximum(lip, soul) + 0.5 * bump(au - 0.36, v - my, 0.06, 0.2)}.get(
-            kind, np.maximum(jaw, lip)
-        )
-        return np.clip(zone, 0, 1) * (1 - bare)
-
-    def beard(self) -> None:
-        p, rng, beard = self.person, self.rng, self.person.beard
-        if beard['kind'] == 'none':
-            return
-        hair = np.minimum(np.array(p.hair['colour'], np.float32), 0.4)
-        stubble = beard['kind'] == 'stubble'
-        count = 1500 if stubble else 2400
-        u, v = rng.uniform(-1, 1, count), rng.uniform(-p.head['chin'] * 0.985, -0.05, count)
-        width, _ = self.width_depth(v)
-        u = u * np.minimum(width * 0.97, 0.96)
-        keep = rng.random(count) < self.beard_zone(u.astype(np.float32), v.astype(np.float32)) * (
-            0.55 + 0.45 * beard['dense']
-        )
-        u, v = u[keep], v[keep]
-        if not len(u):
-            return
-        length = (0.012 if stubble else beard['length']) * rng.uniform(0.5, 1.3, len(u))
-        lean = rng.normal(0, 0.35, len(u)) + 0.7 * u
-        end_u, end_v = u + length * np.sin(lean), v - length * np.cos(lean)
-        uu = np.stack([u, 0.5 * (u + end_u) + 0.01 * np.sign(u), end_u])
-        vv = np.stack([v, 0.5 * (v + end_v), end_v])
-        w = self.surface(np.stack([u, uu[1], u]), np.stack([v, vv[1], v]))
-        w[2] += 0.3 * length  # the tips stand off
-        paths = self.project(uu, vv, w).swapaxes(0, 1)
-        tones = (0.5, 0.9, 1.5)
-        for k, tone in enumerate(tones):
-            self.strands(
-                paths[k :: len(tones)], hair * tone + 0.003, (0.34 if stubble else 0.62) * (0.6 + 0.4 * beard['dense'])
-            )
-
-    def hairline(self, u: np.ndarray) -> np.ndarray:
-        """Height of the hairline above the point u across the face."""
-        hair = self.person.hair
-        au = np.abs(u)
-        line = hair['line'] + hair['recede'] * (0.55 - 0.3 * bump(u, 0, 0.25, 1)) - 0.12 * au
-        return line - 1.05 * step(au, 0.62, 0.98) - 0.06 * step(au, 0.3, 0.6)
-
-    def hair_extent(self) -> tuple[float, float]:
-        """How much hair adds to the head's outline, and how far down it reaches."""
-        hair = self.person.hair
-        volume = {'bald': 0, 'buzz': 0.005, 'short': hair['volume'] * 0.7, 'swept': hair['volume'] * 0.8,
-                  'tied': 0.05, 'curly': 0.16 + 1.6 * hair['volume']}.get(hair['style'], hair['volume'])  # fmt: skip
-        reach = {
-            'bob': -1.0 - 0.25 * hair['length'] / 2,
-            'long': -hair['length'] - 0.4,
-            'curly': -0.35 * hair['length'],
-        }.get(hair['style'], -0.15)
-        return volume, reach
-
-    def hair_shading(self) -> tuple[np.ndarray, np.ndarray]:
-        """Light on hair, and the bright band that locks show across: both as if the hair were a smooth dome."""
-        head = self.person.head
-        wide = head['width'] + self.hair_extent()[0] + 0.05
-        dome = 1 - (self.x / wide) ** 2 - (np.maximum(self.y, 0) / (head['top'] + 0.25)) ** 2
-        nx, ny, nz = self.normals(head['depth'] * np.sqrt(np.maximum(dome, 0.03)))
-        along = ny * (0.85 * self.light[1]) + nz * (0.5 * self.light[2])
-        band = np.exp(-(((along - 0.5) / 0.16) ** 2)) * self.person.hair['gloss']
-        return self.lit((nx, ny, nz), (0.3, 0.3, 0.3)), band
-
-    def hair_back(self) -> None:
-        """Hair behind the face: what shows around the head and, when long, beside the neck."""
-        hair, style = self.person.hair, self.person.hair['style']
-        if style == 'bald':
-            return
-        self.hair_light = self.hair_shading()
-        volume, reach = self.hair_extent()
-        _, v, disc = self.solid(volume)
-        wide = self.person.head['width'] + volume
-        if reach < -0.5:
-            # a curtain that falls from the widest place of the head
-            wobble = hair['wave'] * np.sin(self.y * (2.2 * hair['waves']) + np.sign(self.x))
-            fall = wide * (0.97 + 0.1 * np.clip(-self.y, 0, 1)) + wobble
-            x = self.x + 0.3 * np.float32(math.sin(self.moment.yaw))
-            locks = self.rng.standard_normal((4, self.size // 3), dtype=np.float32)
-            streaks = cv2.resize(locks, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
-            end = -reach + 0.05 * streaks - 0.15 * (x / wide) ** 2
-            curtain = np.minimum(np.minimum(1 - np.abs(x) / fall, 0.7 * (self.y + end)), 0.35 - self.y)
-            disc = np.maximum(disc, curtain)
-        else:
-            streaks = self.noise(self.size / 3)
-            disc = np.minimum(disc, (v - reach) * 0.5)
-        if style == 'curly':
-            streaks = self.noise(self.size / 5)
-            disc = disc + 0.05 * self.noise(self.size / 9)
-        alpha = inside(cv2.GaussianBlur(disc, (0, 0), 0.7))
-        shade = 0.62 + 0.12 * streaks + 0.06 * self.noise(30)
-        light, _ = self.hair_light
-        paint(self.image, np.array(hair['colour'], np.float32) * shade[..., None] * light, alpha)
-        if style == 'tied' and self.person.looks % 2:
-            centre, radius = (0.3 * math.sin(-self.moment.yaw), self.person.head['top'] + 0.1), 0.3
-            f = 1 - ((self.x - centre[0]) / radius) ** 2 - ((self.y - centre[1]) / radius) ** 2
-            ball = self.lit(self.normals(radius * np.sqrt(np.maximum(f, 0.02))), (0.3, 0.3, 0.3))
-            paint(self.image, np.float32(hair['colour']) * ball * shade[..., None], inside(f))
-
-    def hair_front(self) -> None:
-        """Hair over the head: a dark base above the hairline, then strands from dark to bright."""
-        rng, hair, style, n = self.rng, self.person.hair, self.person.hair['style'], self.size
-        if style == 'bald':
-            return
-        line = self.hairline(self.u) + 0.025 * self.noise(50) + 0.02 * self.noise(110)
-        soft = 0.16 if style == 'buzz' else 0.07
-        base = step(self.v - line, -soft, soft) * cv2.dilate(self.head_mask, np.ones((3, 3), np.uint8))
-        volume, reach = self.hair_extent()
-        layer = np.zeros((n, n, 2), np.uint8)
-        layer[..., 0] = 105
-        layer[..., 1] = (base * 255 * (0.6 if style == 'buzz' else 1)).astype(np.uint8)
-        for shade, paths in self.hair_paths(volume, reach):
-            cv2.polylines(layer, fixed_point(paths), False, (shade, 255), 1, cv2.LINE_AA, 4)
-        layer = cv2.GaussianBlur(layer, (0, 0), 0.55)  # a hair is thinner than a pixel
-        tone, alpha = (layer[..., i].astype(np.float32) * (1 / 255) for i in (0, 1))
-        if style == 'buzz':
-            alpha = np.minimum(alpha, base * (0.85 + 0.1 * rng.standard_normal((n, n), dtype=np.float32)))
-        light, band = self.hair_light
-        colour = np.array(hair['colour'], np.float32)
-        strength = 2.1 * tone * (0.8 + 0.1 * self.noise(12))
-        if hair['grey'] > 0.1:
-            strength = strength * (1 + 0.3 * hair['grey'] * self.noise(n / 3))
-        shine = (band * tone)[..., None] * (0.6 * colour + 0.04)
-        paint(self.image, colour * strength[..., None] * light + shine * self.key_colour * 1.4, np.clip(alpha, 0, 1))
-
-    def hair_paths(self, volume: float, reach: float):
-        """Yield (brightness, strands) from the darkest to the brightest."""
-        p, rng, hair, style = self.person, self.rng, self.person.hair, self.person.hair['style']
-        head = p.head
-        top, wide = head['top'] + volume, head['width'] + volume
-        mess = hair['mess']
-        tones = (50, 68, 82, 95, 108, 122, 140)
-        clumps = rng.uniform(0, 1, (len(tones), 4))
-        for tone, clump in zip(tones, clumps, strict=True):
-            if style == 'curly':
-                yield tone, self.curls(volume, reach, 150)
-                continue
-            count = {'buzz': 160, 'short': 150, 'tied': 85, 'swept': 95}.get(style, 80)
-            # Neighbours share their brightness: hair falls in locks.
-            k = np.where(
-                rng.random(count) < 0.5, rng.random(count), (rng.choice(clump, count) + rng.normal(0, 0.035, count)) % 1
-            )
-            side = np.where(rng.random(count) < 0.5 + 0.5 * np.clip(hair['part'], -0.6, 0.6), -1.0, 1.0)
-            t = np.linspace(0, 1, 14)[None]
-            if style in ('buzz', 'short'):
-                # short pieces on the scalp, combed away from the crown
-                a, b = rng.uniform(-1, 1, count), rng.random(count)
-                u = a * 0.99
-                low = self.hairline((u * head['width']).astype(np.float32))
-                v = low + (head['top'] - low) * b * 0.99
-                limit = np.sqrt(np.maximum(1 - (v.clip(0) / head['top']) ** 2.2, 0))
-                u = u * head['width'] * np.maximum(limit, 0.02)
-                length = (
-                    0.05 if style == 'buzz' else 0.07 + 0.25 * hair['volume'] + 0.08 * b - 0.05 * np.abs(a)
-                ) * rng.uniform(0.6, 1.4, count)
-                lean = np.pi / 2 * 0.9 - u * 1.2 + hair['part'] * 3 + rng.normal(0, 0.15 + 0.3 * mess, count)
-                du, dv = length * np.cos(lean), length * np.sin(lean) * np.where(v < 0.45, -0.6, 1)
-                t = np.linspace(0, 1, 5)[None]
-                uu = u[:, None] + du[:, None] * t
-                vv = v[:, None] + dv[:, None] * t - (0.25 * length[:, None]) * t * t
-                width, depth = self.width_depth(np.clip(vv, -1, head['top'] * 0.999), volume)
-                ww = depth * np.sqrt(np.clip(1 - (uu / (width + 1e-3)) ** 2, 0, 1)) + volume * 0.3 * t
-                yield tone, self.project(uu, vv, ww)
-            elif style in ('swept', 'tied'):
-                # from the hairline straight back over the head
-                a = rng.uniform(-1, 1, count)
-                angle = a * 1.85
-                u0 = 0.98 * head['width'] * np.sin(angle) * np.where(np.abs(angle) > np.pi / 2, 1.0, 1.0)
-                v0 = self.hairline(u0.astype(np.float32)) * np.where(np.abs(angle) > np.pi / 2, 0.3, 1) + rng.uniform(
-                    -0.02, 0.06, count
-                )
-                start = rng.random(count) ** 1.3 * 0.7
-                tt = start[:, None] + (1 - start[:, None]) * t * rng.uniform(0.5, 1.0, (count, 1))
-                edge_u = (wide - 0.02) * np.sin(angle * 0.88 + hair['part'] * 0.25)
-                edge_v = 0.15 + (top - 0.17) * np.cos(np.clip(angle * 0.88, -1.7, 1.7))
-                uu = u0[:, None] + (edge_u - u0)[:, None] * tt + rng.normal(0, 0.012 * (1 + mess), (count, 1))
-                lift = (
-                    volume * 0.9 * np.sin(np.pi * np.clip(tt, 0, 1) ** 0.6) * np.cos(np.clip(angle, -1.5, 1.5))[:, None]
-                )
-                vv = v0[:, None] + (edge_v - v0)[:, None] * tt + lift * 0.5
-                yield (
-                    tone,
-                    self.project(
-                        uu,
-                        vv,
-                        0.85
-                        * head['depth']
-                        * np.sqrt(np.clip(1 - tt, 0, 1))
-                        * np.cos(np.clip(angle, -1.3, 1.3))[:, None],
-                    ),
-                )
-            else:
-                # arcs from the parting over the side of the head, then straight down
-                inner = head['width'] * (0.93 if style == 'parted' else 0.86)
-                a = inner + (wide - inner) * k
-                b = hair['line'] + 0.02 + (top - hair['line'] - 0.02) * k**0.8
-                theta = np.minimum(t * 1.9, 1.0) * np.pi / 2
-                droop = np.clip(t * 1.9 - 1, 0, 1)
-                drop = (-reach * rng.uniform(0.8, 1.02, count))[:, None] if reach < -0.5 else 0.15 * np.ones((count, 1))
-                part = hair['part'] * 1.2
-                uu = part + (side * a - part)[:, None] * np.sin(theta) ** 1.15 + side[:, None] * 0.05 * droop
-                phase = rng.normal(0, 0.6, (count, 1)) + k[:, None] * 2
-                wave = hair['wave'] * (droop + 0.15) * np.sin(phase + droop * 2.2 * hair['waves'] * np.abs(drop))
-                uu = uu + wave * side[:, None] + rng.normal(0, 0.012, (count, 1))
-                vv = b[:, None] * np.cos(theta) ** 0.9 - drop * droop
-                ww = np.where(droop > 0, 0.15, head['depth'] * np.cos(theta) * 0.8 * (1 - k[:, None] * 0.6) + 0.15)
-                yield tone, self.project(uu, vv, ww)
-        if hair['fringe'] and style in ('bob', 'long', 'tied', 'parted'):
-            for tone in tones:
-                count = 60
-                u0 = rng.uniform(-0.62, 0.62, count)
-                t = np.linspace(0, 1, 7)[None]
-                end = hair['fringe'] + rng.normal(0, 0.04, count) - 0.1 * np.abs(u0)
-                start = top * rng.uniform(0.8, 0.97, count) - 0.25 * u0**2
-                uu = u0[:, None] * (0.75 + 0.35 * t) + hair['part'] * 0.3 * t
-                vv = start[:, None] + (end - start)[:, None] * t
-                yield (
-                    tone,
-                    self.project(
-                        uu,
-                        vv,
-                        (head['depth'] + 0.06)
-                        * np.sqrt(np.clip(1 - (vv / (top + 0.05)) ** 2, 0.02, 1))
-                        * np.sqrt(np.clip(1 - uu**2, 0.1, 1)),
-                    ),
-                )
-
-    def curls(self, volume: float, reach: float, count: int) -> np.ndarray:
-        rng, head = self.rng, self.person.head
-        angle = rng.uniform(-2.3, 2.3, count)
-        r = rng.uniform(0.0, 1.0, count) ** 0.6
-        inner_v = self.hairline((head['width'] * np.sin(angle)).astype(np.float32))
-        u = np.sin(angle) * (head['width'] * 0.95 + (volume + 0.03) * r)
-        above = inner_v + (head['top'] + volume - inner_v) * r * np.cos(np.clip(angle, -1.5, 1.5)) ** 0.3
-        v = np.where(np.abs(angle) > 1.5, reach + (0.6 - reach) * rng.random(count), above)
-        size = rng.uniform(0.03, 0.07, count)
-        turn = rng.uniform(0, 6.3, (count, 1)) + np.linspace(0, 5.2, 10)[None] * rng.choice([-1, 1], (count, 1))
-        uu = u[:, None] + size[:, None] * np.cos(turn)
-        vv = v[:, None] + size[:, None] * np.sin(turn)
-        return self.project(uu, vv, 0.35 * head['depth'] * (1 - r)[:, None])
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """The points face swaps align by, and a chain around the inner face."""
