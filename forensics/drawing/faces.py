@@ -77,7 +77,7 @@ def landmarks(canvas: Canvas) -> dict[str, np.ndarray]:
 
 
 def face_mask(canvas: Canvas) -> np.ndarray:
-    """The face without hair, though not without what hangs over it."""
+    """The head below the hairline; hair that hangs over it counts as face."""
     box = canvas.box
     mask = np.zeros_like(canvas.head_mask)
     mask[box] = canvas.head_mask[box] * (hairline(canvas.person, canvas.u[box]) > canvas.v[box])
