@@ -82,6 +82,18 @@ def run_script(workdir):
     return run
 
 
+@pytest.fixture(scope='session')
+def talkative_train(tmp_path_factory) -> str:
+    """train_main.py that prints a line a batch, for who wants to meet it in the middle of an epoch."""
+    script = tmp_path_factory.mktemp('scripts') / 'train_main.py'
+    script.write_text(
+        f'import sys\nsys.path.insert(0, {str(PROJECT)!r})\n'
+        'import options, train_main\nfrom forensics.running import progress\n'
+        'progress.PAUSE = progress.SHARE = 0\nsys.exit(options.run(train_main.main))\n'
+    )
+    return str(script)
+
+
 @pytest.fixture
 def call_main(workdir, capfd):
     """Run a command's `main` in this process, which saves importing torch anew: (status, output, errors)."""

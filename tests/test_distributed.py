@@ -279,9 +279,9 @@ def test_the_commands_print_and_write_once_and_give_the_numbers_of_one_process(t
     assert together_scores == own_scores
 
 
-def test_a_killed_process_ends_the_others_with_one_message_and_one_process_goes_on(alone, data_root):
+def test_a_killed_process_ends_the_others_with_one_message_and_one_process_goes_on(alone, data_root, talkative_train):
     line = [*TRAIN, '-e', '2']
-    running = start([str(PROJECT / 'train_main.py'), *line], alone, data_root)
+    running = start([talkative_train, *line], alone, data_root)
     for text in running.stdout:
         if text.startswith('epoch 2 train'):
             break

@@ -67,7 +67,7 @@ def test_the_same_line_gives_the_same_numbers_with_any_workers(run_script):
     assert first == second == third
 
 
-def test_a_run_killed_in_the_middle_and_resumed_equals_an_unbroken_one(run_script, workdir):
+def test_a_run_killed_in_the_middle_and_resumed_equals_an_unbroken_one(run_script, workdir, talkative_train):
     line = [*LINE, '-e', '4']
     run_script(*line)
     expected, weights = log(), torch.load('checkpoints/fakes_dataset_MyNet_Adam.last.pt', weights_only=True)['model']
@@ -75,9 +75,7 @@ def test_a_run_killed_in_the_middle_and_resumed_equals_an_unbroken_one(run_scrip
     shutil.rmtree('out')
     shutil.rmtree('checkpoints')
 
-    process = subprocess.Popen(
-        [sys.executable, '-u', str(PROJECT / line[0]), *line[1:]], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, '-u', talkative_train, *line[1:]], stdout=subprocess.PIPE, text=True)
     for text in process.stdout:  # die inside the third epoch
         if text.startswith('epoch 3 train: 1/'):
             break

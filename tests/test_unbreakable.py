@@ -397,7 +397,9 @@ def test_what_killed_runs_left_half_written_is_cleared_away(tmp_path):
 @pytest.mark.slow
 @pytest.mark.full
 @pytest.mark.parametrize('net', ['SimpleNet', 'CustomCNN'])
-def test_the_command_killed_at_any_of_twenty_moments_ends_like_an_unbroken_one(run_script, workdir, net):
+def test_the_command_killed_at_any_of_twenty_moments_ends_like_an_unbroken_one(
+    run_script, workdir, talkative_train, net
+):
     """The same with train_main.py and the networks as they are, in a quarter of an hour: pytest -m full"""
     line = ['train_main.py', '-m', net, '-o', 'Adam', '-b', 8, '-e', 3, '--workers', 1]
     name = f'fakes_dataset_{net}_Adam'
@@ -411,7 +413,7 @@ def test_the_command_killed_at_any_of_twenty_moments_ends_like_an_unbroken_one(r
         return run, exact(states)
 
     def start() -> subprocess.Popen:
-        words = [sys.executable, '-u', str(PROJECT / line[0]), *map(str, line[1:])]
+        words = [sys.executable, '-u', talkative_train, *map(str, line[1:])]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for text in process.stdout:
             if text.startswith('epoch 1 train'):

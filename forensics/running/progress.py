@@ -1,4 +1,4 @@
-"""Progress of a long loop: a tqdm bar in a terminal, a few plain lines in a log file."""
+"""Progress of a long loop: a tqdm bar in a terminal; in a log a line now and then, and none for what is soon over."""
 
 import sys
 import time
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
-LINES = 4  # plain lines for one pass
+PAUSE = 60  # seconds between two lines of a log, at least
+SHARE = 0.1  # of a pass between them, at least: a pass of a day shall not fill the log
 
 
 class Progress:
@@ -28,14 +29,11 @@ class Progress:
             with tqdm(self.items, total=self.total, desc=self.label, leave=False, dynamic_ncols=True) as self.bar:
                 yield from self.bar
             return
-        start, every = (
-            time.monotonic(),
-            -(-self.total // LINES),
-        )  # rounded up: never zero, however few the batches
+        start = told = time.monotonic()
+        told_number = 0
         for number, item in enumerate(self.items, start=1):
             yield item
-            if number % every == 0 or number == self.total:
-                print(
-                    f'{self.label}: {number}/{self.total}  {self.figures}  {time.monotonic() - start:.1f} s',
-                    flush=True,
-                )
+            now = time.monotonic()
+            if now - told >= PAUSE and number - told_number >= SHARE * self.total and number < self.total:
+                print(f'{self.label}: {number}/{self.total}  {self.figures}  {now - start:.0f} s', flush=True)
+                told, told_number = now, number
