@@ -5,7 +5,8 @@
 fakes_dataset: drawn people, and the same with another one's face planted on theirs, as face swaps do it.
 synthetic_dataset: drawn people, and the same carrying the trace that a generator's up-convolutions leave.
 
-The same seed gives the same bytes, on any number of workers. Nobody appears in two parts.
+The same seed gives the same pictures on any number of workers, to the byte on one kind of processor; others round
+otherwise, so that a few pixels are some grey levels off. Nobody appears in two parts.
 """
 
 import dataclasses

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from faces_dataset import FacesDataset
+from forensics import records
 from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.pictures.files import MAX_PIXELS, BrokenImage, open_image
@@ -171,6 +172,22 @@ def test_the_fingerprint_notices_added_and_rewritten_files(folder):
     added = datasets.fingerprint(folder)
     (folder / 'real' / 'new.png').write_bytes(b'other')
     assert len({before, added, datasets.fingerprint(folder)}) == 3
+
+
+def test_drawn_data_are_recognised_whatever_processor_drew_them(folder, tmp_path_factory):
+    """bonus.pt did not know the demo data that it was trained on, where another processor had drawn them."""
+    card = {'name': 'fakes_dataset', 'version': 1, 'seed': 0}
+    folder = shutil.copytree(folder, tmp_path_factory.mktemp('drawn') / 'train')
+    records.write_json(folder.parent / 'dataset.json', card)
+    drawn = datasets.fingerprint(folder)
+    (folder / 'real' / 'a.png').write_bytes(b'drawn elsewhere')
+    assert datasets.fingerprint(folder) == drawn
+    Image.new('RGB', (9, 9)).save(folder / 'real' / 'new.png')
+    assert datasets.fingerprint(folder) != drawn
+    (folder / 'real' / 'new.png').unlink()
+    for other in (card | {'seed': 1}, card | {'version': 2}, {'name': 'fakes_dataset'}):
+        records.write_json(folder.parent / 'dataset.json', other)
+        assert datasets.fingerprint(folder) != drawn
 
 
 def test_a_card_that_is_no_json_is_named(tmp_path):

