@@ -1,0 +1,108 @@
+"""How much of a training is luck? The assignment's line with several seeds, and with the kernels of other processors:
+
+python benchmarks/seeds.py -m SimpleNet -d fakes_dataset -e 5 --seeds 0 1 2 --kernels own avx2 default
+
+Each run is `train_main.py` and `numerical_analysis.py` in a folder of its own, which is kept, so that an interrupted
+benchmark goes on. Dead: all test pictures get the same scores. docs/simple_net.md holds what was measured.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+import options  # noqa: E402
+from forensics import records  # noqa: E402
+from forensics.data import datasets  # noqa: E402
+from forensics.judging import scoring  # noqa: E402
+
+KERNELS = {  # what one processor can imitate
+    'own': {},
+    'avx2': {'ATEN_CPU_CAPABILITY': 'avx2', 'ONEDNN_MAX_CPU_ISA': 'AVX2'},
+    'default': {'ATEN_CPU_CAPABILITY': 'default', 'ONEDNN_MAX_CPU_ISA': 'SSE41'},
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    options.add_dataset(parser)
+    parser.add_argument('-m', '--model', default='SimpleNet', help='(default: %(default)s)')
+    parser.add_argument('-e', '--epochs', type=options.positive, default=5, help='(default: %(default)s)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='(default: 0 1 2)')
+    parser.add_argument('--kernels', choices=KERNELS, nargs='+', default=['own'], help='(default: own)')
+    parser.add_argument('--precision', default='float32', help='(default: %(default)s)')
+    parser.add_argument('--folder', default='.cache/seeds', help='where the runs are kept (default: %(default)s)')
+    options.add_data_root(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    if args.data_root:
+        os.environ[datasets.ROOT_VARIABLE] = args.data_root
+    print('| kernels | seed | epoch kept | test AuC | accuracy | dead |\n|---|---|---|---|---|---|')
+    for kernels in args.kernels:
+        rows = [one_run(args, kernels, seed) for seed in args.seeds]
+        aucs, dead = [row['auc'] for row in rows], sum(row['dead'] for row in rows)
+        print(
+            f'| {kernels} | all | | {np.median(aucs):.3f} ({min(aucs):.3f} to {max(aucs):.3f}) '
+            f'| {np.median([row["accuracy"] for row in rows]):.1f} | {dead} of {len(rows)} |'
+        )
+
+
+def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
+    folder = Path(args.folder) / f'{args.dataset}_{args.model}_{args.epochs}_{kernels}_{seed}'
+    name = records.run_name(args.dataset, args.model, 'Adam')
+    scores = folder / records.scores_path('out', name, args.dataset, 'test')
+    if not scores.exists():
+        train = [
+            '-o',
+            'Adam',
+            '--lr',
+            0.001,
+            '-b',
+            32,
+            '-e',
+            args.epochs,
+            '--seed',
+            seed,
+            '--precision',
+            args.precision,
+        ]
+        run('train_main.py', [*train, '--resume'], args, folder, kernels)
+        run('numerical_analysis.py', ['-cpp', f'checkpoints/{name}.pt'], args, folder, kernels)
+    record = records.read_scores(scores)
+    labels, outputs = np.asarray(record['labels']), scoring.two_columns(record['scores'])
+    margins = outputs[:, 1] - outputs[:, 0]
+    best = records.best_epoch(records.last_run(folder / records.log_path('out', name)))
+    row = {
+        'auc': scoring.auc(labels, margins),
+        'accuracy': scoring.accuracy(labels, margins > 0),
+        'dead': bool(np.ptp(margins) < 1e-4),
+    }
+    print(f'| {kernels} | {seed} | {best + 1} | {row["auc"]:.3f} | {row["accuracy"]:.1f} | {row["dead"]} |', flush=True)
+    return row
+
+
+def run(script: str, words: list, args: argparse.Namespace, folder: Path, kernels: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    root = Path(os.environ[datasets.ROOT_VARIABLE]).resolve() if datasets.ROOT_VARIABLE in os.environ else None
+    place = {datasets.ROOT_VARIABLE: str(root)} if root else {}
+    command = [sys.executable, PROJECT / script, '-d', args.dataset, '-m', args.model, *words]
+    with open(folder / 'log.txt', 'a') as log:
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=folder, env={**os.environ, **KERNELS[kernels], **place}, stdout=log, stderr=log,
+        )  # fmt: skip
+    if done.returncode:
+        sys.exit(f'{script} ended with status {done.returncode}: see {folder / "log.txt"}')
+
+
+if __name__ == '__main__':
+    sys.exit(options.run(main))
