@@ -21,6 +21,7 @@ from forensics.weights import KERAS_SUFFIXES, WeightsUnavailable
 from xception import (
     build_xception_backbone,
     create_timm_model,
+    enlarge_kernels,
     load_backbone_weights,
     take_normalised,
     unknown_timm_model,
@@ -93,7 +94,7 @@ def begin_in_step(model: nn.Module, spread: float = 0.002) -> None:
     is negative, all those steps of a unit add up. So its sum moves with the number of its inputs, but with PyTorch's
     weights, which shrink with the root of it, the sums of two pictures differ by less and less: in `fc1`, with its
     16,224 inputs, the first step of 0.001 outweighs all differences between pictures a dozen times, and what it pushed
-    below zero stays there (docs/simple_net.md). With these weights a step is the same share of them in every layer.
+    below zero stays there (docs/first_weights.md). With these weights a step is the same share of them in every layer.
     """
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -131,6 +132,7 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
     if model.backbone_weights.startswith('imagenet') or str(backbone_weights).endswith(KERAS_SUFFIXES):
         take_normalised(model, Preprocessing.mean, Preprocessing.std)
+        enlarge_kernels(model)
     model.fc = nn.Sequential(
         nn.Linear(model.num_features, 1000), nn.ReLU(),
         nn.Linear(1000, 256), nn.ReLU(),

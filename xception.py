@@ -131,6 +131,26 @@ def take_normalised(model: nn.Module, mean: Sequence[float], std: Sequence[float
         model.conv1.weight *= 2 * std
 
 
+def enlarge_kernels(model: nn.Module, factor: float = 4) -> None:
+    """Make the kernels of an Xception larger, which its answers do not show: behind every convolution a BatchNorm takes
+    the size out again, and its running averages grow along.
+
+    But Adam moves a weight by the learning rate, however large it is. On ImageNet's kernels as they come, eight steps of
+    0.001 leave next to nothing of the features behind them; on larger ones the same steps change less, and what
+    ImageNet taught is still there when the head has learned what to ask for (docs/first_weights.md).
+    """
+    grown = 1.0
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight *= factor
+                grown *= factor
+            elif isinstance(module, nn.BatchNorm2d):
+                module.running_mean *= grown
+                module.running_var.copy_(grown**2 * (module.running_var + module.eps) - module.eps)
+                grown = 1.0
+
+
 def fit_backbone(model: nn.Module, state: dict[str, torch.Tensor], head: str, source: str | Path) -> None:
     """The state into the model, all but the head; `source` is named where the two do not fit."""
     own = model.state_dict()

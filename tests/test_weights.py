@@ -131,7 +131,8 @@ def test_a_keras_file_is_a_backbones_weights(state, tmp_path):
     torch.testing.assert_close(model.backbone.conv4.pointwise.weight, state['conv4.pointwise.weight'])
     scaled = models.build_model('XceptionBased', str(tmp_path / 'mine.keras'))
     std = torch.tensor(models.Preprocessing.std).view(1, 3, 1, 1)
-    torch.testing.assert_close(scaled.conv1.weight, state['conv1.weight'] * 2 * std)
+    torch.testing.assert_close(scaled.conv1.weight, 4 * state['conv1.weight'] * 2 * std)
+    torch.testing.assert_close(scaled.conv4.pointwise.weight, 4 * state['conv4.pointwise.weight'])
 
 
 @pytest.mark.parametrize('content', [b'', b'no HDF5 at all', 'zip', 'h5'])
