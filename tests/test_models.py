@@ -146,12 +146,6 @@ def test_larger_kernels_give_the_same_answers(name):
         xception.enlarge_kernels(backbone)
         torch.testing.assert_close(backbone.conv2.weight, 4 * kernel)
         torch.testing.assert_close(model(inputs), before, rtol=1e-4, atol=1e-6)
-        model.train()  # where BatchNorm goes by the batch
-        torch.manual_seed(0)
-        enlarged = model(inputs)
-        torch.manual_seed(0)
-        xception.enlarge_kernels(backbone, 1 / 4)
-        torch.testing.assert_close(enlarged, model(inputs), rtol=1e-3, atol=1e-4)
 
 
 # --- backbone weights ------------------------------------------------------------

@@ -39,7 +39,7 @@ def state():
 
 
 def keras_layers(state) -> list[tuple[str, str, list[np.ndarray]]]:
-    """(Keras's class, its name of the layer, arrays) in the order of keras.applications.Xception, written from there."""
+    """(Keras's class, its name of the layer, arrays) in the order of keras.applications.Xception."""
     listing = []
 
     def add(convolution: str, norm: str, name: str, norm_name: str, between: tuple = ()) -> None:
@@ -49,7 +49,8 @@ def keras_layers(state) -> list[tuple[str, str, list[np.ndarray]]]:
             arrays = [kernels[0].permute(2, 3, 0, 1), kernels[1].permute(2, 3, 1, 0)]
         else:
             arrays = [kernels[0].permute(2, 3, 1, 0)]
-        listing.append(('SeparableConv2D' if len(kernels) == 2 else 'Conv2D', name, [array.numpy() for array in arrays]))
+        kind = 'SeparableConv2D' if len(kernels) == 2 else 'Conv2D'
+        listing.append((kind, name, [array.numpy() for array in arrays]))
         listing.extend(between)
         norms = [state[f'{norm}.{kind}'].numpy() for kind in ('weight', 'bias', 'running_mean', 'running_var')]
         norms[3] = norms[3] - np.float32(0.00099)
