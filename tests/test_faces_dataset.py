@@ -185,6 +185,7 @@ def test_drawn_data_are_recognised_whatever_processor_drew_them(folder, tmp_path
     Image.new('RGB', (9, 9)).save(folder / 'real' / 'new.png')
     assert datasets.fingerprint(folder) != drawn
     (folder / 'real' / 'new.png').unlink()
+    assert datasets.fingerprint(shutil.copytree(folder, folder.parent / 'val')) != drawn
     for other in (card | {'seed': 1}, card | {'version': 2}, {'name': 'fakes_dataset'}):
         records.write_json(folder.parent / 'dataset.json', other)
         assert datasets.fingerprint(folder) != drawn

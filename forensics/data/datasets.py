@@ -112,7 +112,8 @@ def fingerprint(folder: str | Path, files: list[str] | None = None) -> str:
     """
     card = read_card(Path(folder).parent)
     drawn = {'version', 'seed'} <= card.keys()
-    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode() if drawn else b'')
+    # The file names of two parts may be the same.
+    digest = hashlib.sha256(json.dumps([Path(folder).name, card], sort_keys=True).encode() if drawn else b'')
     for file in class_files(folder) if files is None else files:
         size = 0 if drawn else (Path(folder) / file).stat().st_size
         digest.update(f'{file}\0{size}\n'.encode())
