@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--features',
         default='spectrum',
         metavar='NAME',
-        help='spectrum, resnet50, xception, joined with "+" as in spectrum+xception, or both, which is '
+        help=f'spectrum, {", ".join(features.DEEP)}, joined with "+" as in spectrum+xception, or both, which is '
         'spectrum+resnet50 (default: %(default)s)',
     )
     which = parser.add_mutually_exclusive_group()
