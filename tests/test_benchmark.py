@@ -244,6 +244,16 @@ def test_videos_are_means_and_broken_frames_have_no_score(loaded, root, call_mai
     assert len(facts['unreadable']) == 3
 
 
+def test_a_set_of_videos_beside_one_of_pictures_is_drawn(loaded, root, call_main, workdir):
+    """The map of the videos' AuC asked for a cell of the data set that has none, and ended in a KeyError."""
+    folder = make_set(root, 'films', test={'real': [120, 121], 'fake': [140, 141]})
+    write_manifest(folder, {f'test/{label}/{number:03}.png': (label, f'{label}.mp4')
+                            for label in ('real', 'fake') for number in range(2)})  # fmt: skip
+    status, _, errors = call_main(benchmark, '--checkpoints', 'a.pt', '--datasets', 'films', 'home')
+    assert (status, errors) == (0, '')
+    assert {row['dataset'] for row in rows(level='video')} == {'films'}
+
+
 def test_mean_of_a_video_is_of_probabilities():
     part = SimpleNamespace(groups=np.array, videos=lambda files: np.array(['v', 'v', 'w']))
     scores = SimpleNamespace(

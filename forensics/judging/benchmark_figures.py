@@ -22,7 +22,9 @@ def heat_map(rows: list[dict], titles: dict[str, str], datasets: list[str]):
         figure = plots.new_figure(height=height, width=width)
         axes = figure.subplots(len(levels), squeeze=False)[:, 0]
         for level, ax in zip(levels, axes, strict=True):
-            plot_matrix([row for row in clean if row['level'] == level], titles, datasets, ax)
+            here = [row for row in clean if row['level'] == level]
+            told = {row['dataset'] for row in here}  # not every data set has videos
+            plot_matrix(here, titles, [dataset for dataset in datasets if dataset in told], ax)
             ax.set_title(f'AuC on test, {level}s' + (' (means over the frames)' if level == 'video' else ''))
     return figure
 
