@@ -94,7 +94,7 @@ def test_default_counts_are_about_those_of_the_course():
     counts = make_demo_data.card('fakes_dataset', args)['counts']
     assert counts['train']['real'] == counts['train']['fake'] >= 400
     assert counts['test'] == {'real': 107, 'fake': 53}  # two to one
-    assert make_demo_data.card('synthetic_dataset', args)['counts']['test'] == {'real': 80, 'fake': 80}
+    assert make_demo_data.card('synthetic_dataset', args)['counts']['test'] == {'real': 50, 'fake': 50}
 
 
 def test_nobody_is_in_two_parts():

@@ -31,11 +31,11 @@ from trainer import METRICS, LoggingParameters, Trainer
 from xception import WeightsUnavailable
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-TRAIN = ['-m', 'SimpleNet', '-b', '4', '--lr', '0.01']
-CHECKPOINT = 'checkpoints/fakes_dataset_SimpleNet_SGD.pt'
-ANALYSE = ['-m', 'SimpleNet', '-cpp', CHECKPOINT]
-LOG = 'out/fakes_dataset_SimpleNet_SGD.json'
-SCORES = 'out/scores/fakes_dataset_SimpleNet_SGD__fakes_dataset__test.json'
+TRAIN = ['-m', 'BonusNet', '-b', '4', '--lr', '0.001']
+CHECKPOINT = 'checkpoints/fakes_dataset_BonusNet_SGD.pt'
+ANALYSE = ['-m', 'BonusNet', '-cpp', CHECKPOINT]
+LOG = 'out/fakes_dataset_BonusNet_SGD.json'
+SCORES = 'out/scores/fakes_dataset_BonusNet_SGD__fakes_dataset__test.json'
 
 
 # --- what both do ------------------------------------------------------------
@@ -128,7 +128,10 @@ def backbones() -> list[str]:
     def build(reaches: int, pretrained: bool) -> nn.Module:
         if pretrained and distributed.rank() != reaches:
             raise WeightsUnavailable('no hub')
-        return nn.Linear(1, 1)
+        net = nn.Linear(1, 1)
+        if pretrained:
+            net.backbone_weights = 'imagenet'
+        return net
 
     return [with_best_weights(partial(build, rank), 'fc').backbone_weights for rank in range(2)]
 
