@@ -94,7 +94,8 @@ def begin_in_step(model: nn.Module, spread: float = 0.002) -> None:
     is negative, all those steps of a unit add up. So its sum moves with the number of its inputs, but with PyTorch's
     weights, which shrink with the root of it, the sums of two pictures differ by less and less: in `fc1`, with its
     16,224 inputs, the first step of 0.001 outweighs all differences between pictures a dozen times, and what it pushed
-    below zero stays there (docs/first_weights.md). With these weights a step is the same share of them in every layer.
+    below zero stays there (docs/first_weights.md). With these weights a step is the same share of a unit's sum in every
+    layer.
     """
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -296,6 +297,8 @@ def timm_spec(name: str) -> ModelSpec:
     if not timm.is_model(name):
         raise unknown_timm_model(name)
     config = timm.get_pretrained_cfg(name)
+    if config is None:  # an old name
+        raise unknown_timm_model(name)
     size = config.input_size[-1] if config.fixed_input_size else Preprocessing.size
     preprocessing = Preprocessing(size, tuple(config.mean), tuple(config.std))
     return ModelSpec(partial(get_timm_model, name), cam_layer='', preprocessing=preprocessing, has_backbone=True)

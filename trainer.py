@@ -279,7 +279,10 @@ class Trainer:
                     f'{path}: the {what} changed since ({", ".join(changed)}). A run that goes on must see what it saw '
                     f'before; give the same line, or leave --resume out to start anew.'
                 )
-        self.model.load_state_dict(state['model'])
+        try:
+            self.model.load_state_dict(state['model'])
+        except RuntimeError as error:
+            raise UserError(f'{path} does not fit this model; leave --resume out to start anew.') from error
         self.optimizer.load_state_dict(state['optimizer'])
         self.epoch, self.seed = state['epoch'], state['seed']
         runtime.set_rng_state(state['rng'])

@@ -36,7 +36,7 @@ def create_timm_model(name: str, pretrained: bool, **kwargs) -> nn.Module:
         raise unknown_timm_model(name)
     if not pretrained:
         return timm.create_model(name, **kwargs)
-    package = PACKAGES.get(name.partition('.')[0])
+    package = PACKAGES.get(name)  # one with a tag means timm's own weights
     if package is None:
         return from_hub(name, **kwargs)
     model = timm.create_model(name, **kwargs)

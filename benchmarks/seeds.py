@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
-    folder = Path(args.folder) / f'{args.dataset}_{args.model}_{args.epochs}_{kernels}_{seed}'
+    data = datasets.fingerprint(datasets.find_part(args.dataset, 'train'))[:6]
+    folder = Path(args.folder) / f'{args.dataset}_{data}_{args.model}_{args.epochs}_{args.precision}_{kernels}_{seed}'
     name = records.run_name(args.dataset, args.model, 'Adam')
     scores = folder / records.scores_path('out', name, args.dataset, 'test')
     if not scores.exists():
@@ -92,8 +93,7 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
 
 def run(script: str, words: list, args: argparse.Namespace, folder: Path, kernels: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    root = Path(os.environ[datasets.ROOT_VARIABLE]).resolve() if datasets.ROOT_VARIABLE in os.environ else None
-    place = {datasets.ROOT_VARIABLE: str(root)} if root else {}
+    place = {datasets.ROOT_VARIABLE: str(datasets.find_dataset(args.dataset).parent.resolve())}
     command = [sys.executable, PROJECT / script, '-d', args.dataset, '-m', args.model, *words]
     with open(folder / 'log.txt', 'a') as log:
         done = subprocess.run(

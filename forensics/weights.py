@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +24,8 @@ INSTALL = 'pip install --no-deps --require-hashes -r requirements-no-deps.txt'
 AGAIN = INSTALL.replace('install', 'install --force-reinstall', 1)
 State = dict[str, torch.Tensor]
 KERAS_SUFFIXES = ('.keras', '.h5', '.hdf5')
+# What h5py, zipfile and a listing that is not Keras's end in.
+DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class WeightsUnavailable(UserError):
@@ -80,11 +83,10 @@ def read_keras_xception(path: str | Path, names: object = None) -> State:
     Its input goes from -1 to 1.
     """
     try:
-        layers = _keras_layers(Path(path))
-        state = dict(_in_timms_names(layers))
-    except (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        state = dict(_in_timms_names(_keras_layers(Path(path))))
+        return {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in state.items()}
+    except DAMAGED as error:
         raise UserError(f'{path} cannot be read as an Xception of Keras ({type(error).__name__}: {error}).') from error
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in state.items()}
 
 
 def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
@@ -155,11 +157,13 @@ def _xception_names(layers: dict[str, list[np.ndarray]]) -> Iterator[tuple[str, 
     for number in (1, 2):
         keras = f'block14_sepconv{number}'
         yield f'conv{number + 2}', f'bn{number + 2}', keras, f'{keras}_bn'
-    # Keras gives the four shortcuts no names of their own.
-    nameless = [name for name in layers if not name.startswith('block')]
-    convolutions = [name for name in nameless if layers[name] and layers[name][0].ndim == 4]
-    norms = [name for name in nameless if len(layers[name]) == 4 and layers[name][0].ndim == 1]
-    for block, convolution, norm in zip((1, 2, 3, 12), convolutions, norms, strict=False):
+    # Keras gives the four shortcuts no names of their own; a partly frozen model lists them in another order.
+    nameless = {name: arrays for name, arrays in layers.items() if arrays and not name.startswith('block')}
+    for block, width in ((1, 128), (2, 256), (3, 728), (12, 1024)):
+        convolution = next(
+            name for name, (first, *_) in nameless.items() if first.ndim == 4 and first.shape[3] == width
+        )
+        norm = next(name for name, arrays in nameless.items() if [*map(np.shape, arrays)] == [(width,)] * 4)
         yield f'block{block}.skip', f'block{block}.skipbn', convolution, norm
 
 

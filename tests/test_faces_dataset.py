@@ -176,7 +176,7 @@ def test_the_fingerprint_notices_added_and_rewritten_files(folder):
 
 def test_drawn_data_are_recognised_whatever_processor_drew_them(folder, tmp_path_factory):
     """bonus.pt did not know the demo data that it was trained on, where another processor had drawn them."""
-    card = {'name': 'fakes_dataset', 'version': 1, 'seed': 0}
+    card = {'source': 'drawn by make_demo_data.py; no photograph was used', 'version': 1, 'seed': 0}
     folder = shutil.copytree(folder, tmp_path_factory.mktemp('drawn') / 'train')
     records.write_json(folder.parent / 'dataset.json', card)
     drawn = datasets.fingerprint(folder)
@@ -186,13 +186,14 @@ def test_drawn_data_are_recognised_whatever_processor_drew_them(folder, tmp_path
     assert datasets.fingerprint(folder) != drawn
     (folder / 'real' / 'new.png').unlink()
     assert datasets.fingerprint(shutil.copytree(folder, folder.parent / 'val')) != drawn
-    for other in (card | {'seed': 1}, card | {'version': 2}, {'name': 'fakes_dataset'}):
+    for other in (card | {'seed': 1}, card | {'version': 2}, card | {'source': 'my photographs'}):
         records.write_json(folder.parent / 'dataset.json', other)
         assert datasets.fingerprint(folder) != drawn
 
 
 def test_a_card_that_is_no_json_is_named(tmp_path):
     assert datasets.read_card(tmp_path) == {}
-    (tmp_path / 'dataset.json').write_text('{')
-    with pytest.raises(UserError, match='dataset.json'):
-        datasets.read_card(tmp_path)
+    for content in ('{', '[]'):
+        (tmp_path / 'dataset.json').write_text(content)
+        with pytest.raises(UserError, match='dataset.json'):
+            datasets.read_card(tmp_path)

@@ -118,7 +118,7 @@ def test_a_model_without_backbone_refuses_backbone_weights():
         build_model('SimpleNet', 'imagenet')
 
 
-def test_adams_first_step_is_the_same_share_of_the_weights_in_every_layer():
+def test_adams_first_step_is_the_same_share_of_a_units_sum_in_every_layer():
     """SimpleNet died on the fakes: `fc1` had weights a fifth of which Adam's first step moved."""
     torch.manual_seed(0)
     layers = [layer for layer in models.SimpleNet().modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]

@@ -136,12 +136,32 @@ def test_a_keras_file_is_a_backbones_weights(state, tmp_path):
     torch.testing.assert_close(scaled.conv4.pointwise.weight, 4 * state['conv4.pointwise.weight'])
 
 
-@pytest.mark.parametrize('content', [b'', b'no HDF5 at all', 'zip', 'h5'])
+def test_a_partly_frozen_keras_model_lists_its_shortcuts_in_another_order(state, tmp_path):
+    """Keras 2 lists the trainable layers first, and a head may bring a convolution and a BatchNorm of its own."""
+    layers = keras_layers(state)
+    own = [('Conv2D', 'conv2d_9', [np.zeros((3, 3, 3, 8), np.float32)]),
+           ('BatchNormalization', 'batch_normalization_9', [np.zeros(8, np.float32)] * 4)]  # fmt: skip
+    write_keras2(tmp_path / 'x.h5', [*own, *layers[60:], *layers[:60]], nested=True)
+    read = read_keras_xception(tmp_path / 'x.h5')
+    for name, tensor in state.items():
+        torch.testing.assert_close(read[name], tensor, msg=name)
+
+
+def test_numbers_of_another_byte_order_are_read(state, tmp_path):
+    turned = [(kind, name, [array.astype('>f4') for array in arrays]) for kind, name, arrays in keras_layers(state)]
+    write_keras2(tmp_path / 'x.h5', turned, nested=False)
+    torch.testing.assert_close(read_keras_xception(tmp_path / 'x.h5')['conv1.weight'], state['conv1.weight'])
+
+
+@pytest.mark.parametrize('content', [b'', b'no HDF5 at all', 'zip', 'h5', 'no group'])
 def test_what_is_no_xception_of_keras_is_a_sentence(tmp_path, content):
     path = tmp_path / 'x.keras'
     if content == 'zip':
         with zipfile.ZipFile(path, 'w') as archive:
             archive.writestr('readme.txt', 'nothing')
+    elif content == 'no group':
+        with h5py.File(path, 'w') as file:
+            file['model_weights'] = [1, 2]
     elif content == 'h5':
         with h5py.File(path, 'w') as file:
             file['something'] = [1, 2]
