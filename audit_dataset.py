@@ -23,8 +23,9 @@ import options
 from common import FIGURES_DIR
 from forensics import records
 from forensics.data import shortcuts
-from forensics.data.datasets import CLASSES, PARTS, class_files, find_dataset, read_manifest
+from forensics.data.datasets import CLASSES, PARTS, find_dataset
 from forensics.data.duplicates import near_pairs, nearest_across, same_picture
+from forensics.data.parts import Part, labels_of
 from forensics.data.splits import crossing_groups
 from forensics.errors import UserError
 from forensics.pictures.files import open_image
@@ -83,16 +84,12 @@ def holds_faces(folder: Path) -> bool:
 def list_pictures(folders: list[Path]) -> Pictures:
     pictures = Pictures()
     for folder in folders:
-        manifest = read_manifest(folder)
-        parts = {part: folder / part for part in PARTS if (folder / part).is_dir()} or {ALONE: folder}
-        for part, place in parts.items():
-            for file in class_files(place):
-                pictures.paths.append(str(place / file))
-                pictures.names.append(folder.resolve().name)
-                pictures.parts.append(part)
-                pictures.labels.append(file.split('/')[0])
-                row = manifest.get(f'{part}/{file}' if part != ALONE else file, {})
-                pictures.groups.append(row.get('group') or None)
+        for part in Part.all_in(folder):
+            pictures.paths += [str(part.folder / file) for file in part.files]
+            pictures.names += [part.dataset] * len(part.files)
+            pictures.parts += [part.name or ALONE] * len(part.files)
+            pictures.labels += [CLASSES[label] for label in labels_of(part.files)]
+            pictures.groups += [part.group_of.get(file) for file in part.files]
     if not pictures.paths:
         raise UserError(f'No image in {", ".join(map(str, folders))}.')
     return pictures

@@ -11,7 +11,6 @@ on the validation part of each detector's own data set; the test parts are only 
 import argparse
 import csv
 import functools
-import hashlib
 import itertools
 import sys
 from collections.abc import Sequence
@@ -21,10 +20,10 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
-from forensics.data import datasets
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import benchmark_figures, benchmark_table, plots
-from forensics.judging.benchmark_entries import Entry, Part, train_fingerprint
+from forensics.judging.benchmark_entries import Entry, scorable, train_fingerprint
 from forensics.judging.benchmark_scores import Scores, score_all
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition
@@ -74,9 +73,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def find_parts(names: Sequence[str]) -> list[Part]:
     """The test parts, and a line of each."""
-    parts = [Part(name, 'test') for name in dict.fromkeys(names)]
+    parts = [scorable(name, 'test') for name in dict.fromkeys(names)]
     for part in parts:
-        counts = ' and '.join(f'{number} {label}' for label, number in datasets.count(part.folder).items())
+        counts = ' and '.join(f'{number} {label}' for label, number in part.counts().items())
         print(f'{part.dataset}: {counts} images in {part.folder}')
     return parts
 
@@ -89,9 +88,7 @@ def load_entries(paths: Sequence[str], models: Sequence[str]) -> list[Entry]:
         except detectors.NamelessCheckpoint:
             name = models[0] if len(models) == 1 else next(spare, None)
             detector = detectors.load_detector(path, name)
-        with open(path, 'rb') as opened:
-            sha256 = hashlib.file_digest(opened, 'sha256').hexdigest()
-        entry = Entry(Path(path).stem, path, sha256, detector)
+        entry = Entry(detector)
         if entry.name in names:
             raise UserError(f'Two detectors are called {entry.name}, and so would be their scores: rename one file.')
         names.add(entry.name)

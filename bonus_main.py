@@ -13,11 +13,9 @@ import options
 from bonus_model import my_bonus_model
 from common import OUTPUT_DIR
 from forensics import records
-from forensics.data import checks
-from forensics.judging import explaining, scoring
+from forensics.judging import scoring
 from forensics.running import runtime
-from models import Preprocessing
-from utils import get_nof_params, load_dataset
+from utils import get_nof_params
 
 DATASET = 'fakes_dataset'
 
@@ -37,12 +35,8 @@ def main(argv: Sequence[str] = ()) -> tuple[float, int]:
     options.apply(parse_args(argv))
     model = my_bonus_model().to(runtime.device())
     parameters = get_nof_params(model)
-    dataset = load_dataset(DATASET, 'test')
-    checks.check_images({'test': dataset}, Preprocessing.size, skip_broken=False, both_classes=False)
-    with explaining.frozen(model):
-        outputs, labels = detectors.score_dataset(dataset, model)
-    first, second = scoring.two_columns(outputs.numpy()).T
-    labels = labels.numpy()
+    detector = detectors.NetworkDetector(model, 'BonusNet')
+    first, second, labels = detector.score_dataset(detectors.open_part(DATASET, 'test', detector.preprocessing))
 
     accuracy = scoring.accuracy(labels, second > first)
     constant, _ = scoring.commonest_decision(labels)

@@ -1,11 +1,11 @@
 """A detector scores images: `load_detector(path).score(images)` is P(fake) of each.
 
-Whatever it is, a network's checkpoint or the file of a support vector machine, it is rebuilt here from its file alone.
+Whatever it is, a network's checkpoint or the file of a support vector machine, it is rebuilt here from its file alone,
+and a data set is opened here as it takes it.
 """
 
 import itertools
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,60 +16,56 @@ from torch.utils.data import Dataset
 
 from forensics import records
 from forensics.classical import detector as classical
+from forensics.data import checks
 from forensics.errors import UserError
-from forensics.judging import scoring
-from forensics.running import distributed, memory, runtime
+from forensics.judging.detector import Detector, Doubts
+from forensics.running import memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec
+from utils import load_dataset
 
 BATCH = 32
+
+
+# --- detectors ------------------------------------------------------------
 
 
 class NamelessCheckpoint(UserError):
     """A stranger's: only the user knows what model it holds."""
 
 
-def load_detector(path: str | Path, model_name: str | None = None) -> 'NetworkDetector | classical.ClassicalDetector':
+def load_detector(path: str | Path, model_name: str | None = None) -> Detector:
     """The detector in a file of train_main.py (.pt) or train_svm.py (.npz).
 
     The file says what it holds. Only a stranger's checkpoint needs the model's name.
     """
     if Path(path).suffix == '.npz':
         return classical.load(path, lambda name: build_model(name, 'none').to(runtime.device()))
-    model = load_network(path, model_name)
-    return NetworkDetector(model, model_name or model.run['model'])
+    return load_network(path, model_name)
 
 
-class NetworkDetector:
+class NetworkDetector(Detector):
     """A trained network that takes PIL images of any size and scores them."""
 
-    def __init__(self, model: nn.Module, name: str):
-        preprocessing = get_spec(name).preprocessing
-        self.model, self.name, self.run = model, name, model.run
-        self.transform, self.only_size = preprocessing.test_transform(), preprocessing.only_size
+    def __init__(self, model: nn.Module, name: str | None = None, run: dict | None = None, file: Path | None = None):
+        self.model, self.name, self.run, self.file = model, name, run or {}, file
+        self.preprocessing = get_spec(name).preprocessing if name else Preprocessing()
+        self.transform = self.preprocessing.test_transform()
 
-    def score(self, images: Iterable[Image.Image]) -> np.ndarray:
-        """P(fake) of each image."""
-        return scoring.fake_probability(self.outputs(images))
-
-    def outputs(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
-        """A row an image: two scores before softmax, or one logit. Any number of images may pass through.
-
-        `tell` takes what makes the scores doubtful, as a sentence.
-        """
-        images, rows, scaled, count = iter(images), [], 0, 0
+    def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
+        images, rows, scaled, only_size = iter(images), [], 0, self.preprocessing.only_size
         while batch := [image.convert('RGB') for image in itertools.islice(images, BATCH)]:
-            count += len(batch)
-            if self.only_size:
-                size = (self.only_size, self.only_size)
+            doubts.images += len(batch)
+            if only_size:
+                size = (only_size, only_size)
                 scaled += sum(image.size != size for image in batch)
                 batch = [image if image.size == size else image.resize(size) for image in batch]
             rows.append(self._forward(batch))
-        if scaled:
-            tell(
-                f'{scaled} of {count} images had to be scaled to the {self.only_size}x{self.only_size} pixels that '
-                f'{self.name} takes; scaling blurs the traces that it looks for.'
-            )
+        doubts.tell(
+            f'had to be scaled to the {only_size}x{only_size} pixels that {self.name} takes; scaling blurs the traces '
+            f'that it looks for.',
+            scaled,
+        )
         return np.concatenate(rows) if rows else np.zeros((0, 2))
 
     @torch.inference_mode()
@@ -83,11 +79,19 @@ class NetworkDetector:
             inputs = torch.stack([self.transform(image) for image in images]).to(device)
         return self.model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
 
+    def outputs_of(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """(outputs, labels) by the fast path. The model keeps its mode and its gradients."""
+        if not len(dataset):
+            return np.zeros((0, 2)), np.zeros(0, dtype=int)
+        memory.tune_allocator()
+        outputs, labels = scores_of(self.model, dataset)
+        return outputs.numpy(), labels.numpy().reshape(-1)
 
-def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> nn.Module:
+
+def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> NetworkDetector:
     """The trained network, ready to evaluate. Takes anyone's checkpoint of this assignment: the key `model` counts.
 
-    What the checkpoint says of its run is in the attribute `run`; without a name the model is the one told there.
+    Without a name the model is the one that the checkpoint tells.
     """
     checkpoint = records.load_checkpoint(checkpoint_path)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
@@ -110,29 +114,42 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
         )
         differences = [line.strip()[:200] for line in str(error).splitlines()[1:2]]
         raise UserError(' '.join([f'{checkpoint_path} does not fit {model_name}. {hint}', *differences])) from error
-    model.run = run
-    return model.to(runtime.device(), memory_format=torch.channels_last).eval()
+    model = model.to(runtime.device(), memory_format=torch.channels_last).eval()
+    return NetworkDetector(model, model_name, run, Path(checkpoint_path))
 
 
-def fit_transform(dataset: Dataset, model_name: str, augment: bool = False) -> Dataset:
-    """Give the data set the transform of a model whose input is not the assignment's."""
-    preprocessing = get_spec(model_name).preprocessing
-    if preprocessing != Preprocessing():
-        dataset.transform = preprocessing.train_transform() if augment else preprocessing.test_transform()
-    return dataset
+# --- data sets as a detector takes them ------------------------------------------------------------
 
 
-def score_dataset(
-    dataset: Dataset, model: nn.Module | classical.ClassicalDetector
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the model's scores, one row an image; the labels), in the data set's order."""
-    if isinstance(model, classical.ClassicalDetector):
-        doubts = []
-        own_part = distributed.part_of(range(len(dataset)))
-        outputs = model.outputs((dataset.load(index)[0] for index in own_part), tell=doubts.append)
-        outputs = np.concatenate(distributed.joined([outputs]))
-        for doubt in dict.fromkeys(distributed.joined(doubts)):
-            warnings.warn(doubt, stacklevel=2)
-        return torch.from_numpy(outputs), torch.tensor([dataset.label(index) for index in range(len(dataset))])
-    memory.tune_allocator()
-    return scores_of(model, dataset)
+def open_parts(
+    dataset: str,
+    names: Sequence[str],
+    preprocessing: Preprocessing | None,
+    skip_broken: bool = False,
+    *,
+    both_classes: bool = True,
+    at_most: int | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, Dataset], list[str]]:
+    """The parts, each with its transform, and the files left out of them because they cannot be read.
+
+    `preprocessing` is a model's; without one pictures stay as they are. With `at_most` only so many of each class,
+    drawn by the seed, are kept and read.
+    """
+    parts = {name: load_dataset(dataset, name) for name in names}
+    for name, part in parts.items():
+        if preprocessing not in (None, Preprocessing()):  # the assignment's own is what load_dataset gives
+            part.transform = preprocessing.train_transform() if name == 'train' else preprocessing.test_transform()
+        if at_most is not None:
+            rng = np.random.default_rng(seed)
+            for files in (part.real_image_names, part.fake_image_names):
+                files[:] = [files[index] for index in rng.permutation(len(files))[:at_most]]
+    size = preprocessing.only_size if preprocessing else None
+    return parts, checks.check_images(parts, size, skip_broken, both_classes)
+
+
+def open_part(
+    dataset: str, name: str, preprocessing: Preprocessing | None, skip_broken: bool = False, **choice
+) -> Dataset:
+    """One part, to be scored: an empty class is no mistake."""
+    return open_parts(dataset, [name], preprocessing, skip_broken, both_classes=False, **choice)[0][name]

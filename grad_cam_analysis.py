@@ -19,11 +19,9 @@ import models
 import options
 from common import FIGURES_DIR
 from forensics import records
-from forensics.data import checks
 from forensics.errors import UserError
 from forensics.judging import explaining, plots, scoring
 from forensics.running import runtime
-from utils import load_dataset
 
 SAMPLES_A_PAGE = 3
 
@@ -106,17 +104,14 @@ def plot_explanation(explanation: Explanation, true_label: int, axes) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
-    model = detectors.load_network(args.checkpoint_path, args.model)
-    layer = models.cam_layer(args.model, model)
-    rng = np.random.default_rng(args.seed)
-    for names in (dataset.real_image_names, dataset.fake_image_names):  # the rest needs not be read
-        names[:] = [names[index] for index in rng.permutation(len(names))[:SAMPLES_A_PAGE]]
-    only_size = models.get_spec(args.model).preprocessing.only_size
-    checks.check_images({'test': dataset}, only_size, args.skip_broken, both_classes=False)
+    detector = detectors.load_network(args.checkpoint_path, args.model)
+    layer = models.cam_layer(args.model, detector.model)
+    dataset = detectors.open_part(
+        args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=SAMPLES_A_PAGE, seed=args.seed
+    )
     nof_real = len(dataset.real_image_names)
     indices = {'real': range(nof_real), 'fake': range(nof_real, len(dataset))}
-    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
+    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
 
     for label, (name, chosen) in enumerate(indices.items()):
         with plots.style():
@@ -127,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
                 plots.plot_message(f'There is no {name} image in the test part.', rows[0][1])
             for index, axes in zip(chosen, rows, strict=False):
                 sample, _ = dataset[int(index)]
-                plot_explanation(explain(sample[None], model, layer, dataset.transform), label, axes)
+                plot_explanation(explain(sample[None], detector.model, layer, dataset.transform), label, axes)
             plots.save(
                 figure,
                 records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name.capitalize()}_Image_grad_cam'),

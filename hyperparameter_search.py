@@ -27,13 +27,12 @@ import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
 from forensics.data import datasets
-from forensics.data.checks import check_backbone, check_images, check_memory
+from forensics.data.checks import check_backbone, check_memory
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
 from forensics.running import runtime
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
-from utils import load_dataset
 
 # What every network's training is searched for, and a network's own options where it has them.
 TRAINING = {
@@ -129,10 +128,9 @@ class Experiment:
                 raise UserError(f'--fix {name}={value}: it can be {kinds[name]}.')
         self.trial = None  # the number of the one that runs
 
-        self.train = detectors.fit_transform(load_dataset(args.dataset, 'train'), args.model, augment=True)
-        self.validation = detectors.fit_transform(load_dataset(args.dataset, 'val'), args.model)
+        parts, _ = detectors.open_parts(args.dataset, ('train', 'val'), self.spec.preprocessing)
+        self.train, self.validation = parts.values()
         self.transforms = {True: self.train.transform, False: self.validation.transform}
-        check_images({'train': self.train, 'val': self.validation}, self.spec.preprocessing.only_size, False)
         labels = [self.validation.label(index) for index in range(len(self.validation))]
         self.constant = scoring.commonest_decision(labels)[0], scoring.constant_accuracy(labels)
 

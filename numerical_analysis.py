@@ -6,10 +6,7 @@ A file of train_svm.py (.npz) is taken too. It says itself what it holds, so tha
 """
 
 import argparse
-import contextlib
-import hashlib
 import sys
-from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -19,13 +16,11 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
-from forensics.data import checks, datasets
-from forensics.data.datasets import CLASSES
+from forensics.data.parts import Part, files_of
 from forensics.errors import UserError
-from forensics.judging import explaining, plots, scoring
+from forensics.judging import plots, scoring
+from forensics.judging.detector import Detector
 from forensics.running import distributed
-from models import get_spec
-from utils import load_dataset
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,13 +39,7 @@ def get_soft_scores_and_true_labels(dataset: Dataset, model: nn.Module) -> tuple
 
     Scores are the model's outputs, before softmax. A model with one logit gives minus it and it.
     """
-    if not len(dataset):
-        return np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
-    # A support vector machine has nothing to freeze.
-    with explaining.frozen(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
-        outputs, labels = detectors.score_dataset(dataset, model)
-    first, second = scoring.two_columns(outputs.numpy()).T
-    return first, second, labels.numpy().reshape(-1)
+    return detectors.NetworkDetector(model).score_dataset(dataset)
 
 
 def plot_roc_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_labels):
@@ -100,55 +89,34 @@ def print_table(first, second, labels, threshold: float | None) -> None:
     print(f'accuracy of always saying "{constant}": {scoring.constant_accuracy(labels):.2f}%')
 
 
+def score(
+    detector: Detector, dataset: str, name: str, skip_broken: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First scores, second scores and labels of a part, which are also written down."""
+    opened = detectors.open_part(dataset, name, detector.preprocessing, skip_broken)
+    outputs, labels = detector.outputs_of(opened)
+    part = Part.find(dataset, name)
+    path = records.scores_path(OUTPUT_DIR, detector.file.stem, dataset, name)
+    write = distributed.on_first(detector.write_scores)
+    write(path, detector.score_key(part, name), part, files_of(opened), outputs)
+    print(f'Wrote {path}')
+    first, second = scoring.two_columns(outputs).T
+    return first, second, labels
+
+
 @distributed.together
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
     detector = detectors.load_detector(args.checkpoint_path, args.model)
-    model = detector.model if isinstance(detector, detectors.NetworkDetector) else detector
-    network = model is not detector
-    checkpoint = Path(args.checkpoint_path)
-    one_logit = not network or get_spec(detector.name).nof_scores == 1
-    facts = {
-        'detector': checkpoint.stem, 'model': detector.name, 'dataset': args.dataset,
-        'scores_are': 'one logit, before the sigmoid: it speaks for fake' if one_logit
-        else 'outputs before softmax: the first for real, the second for fake',
-        'checkpoint_sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        'backbone_weights': detector.run.get('backbone_weights'),
-    }  # fmt: skip
-
-    def score(part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        dataset = load_dataset(args.dataset, part)
-        if network:
-            detectors.fit_transform(dataset, detector.name)
-        only_size = get_spec(detector.name).preprocessing.only_size if network else None
-        checks.check_images({part: dataset}, only_size, args.skip_broken, both_classes=False)
-        first, second, labels = get_soft_scores_and_true_labels(dataset, model)
-        names = dataset.real_image_names, dataset.fake_image_names
-        files = [f'{label}/{name}' for label, members in zip(CLASSES, names, strict=True) for name in members]
-        path = records.scores_path(OUTPUT_DIR, checkpoint.stem, args.dataset, part)
-        # A lone logit is stored alone: its mirror image beside it would count twice in a softmax.
-        outputs = np.stack([second] if one_logit else [first, second], axis=1)
-        distributed.on_first(records.write_scores)(
-            path,
-            files,
-            labels,
-            outputs,
-            **facts,
-            condition=part,
-            data_fingerprint=datasets.fingerprint(dataset.root_path),
-        )
-        print(f'Wrote {path}')
-        return first, second, labels
-
     # The threshold is a choice, and choices are made on the validation part.
     try:
-        first, second, labels = score('val')
+        first, second, labels = score(detector, args.dataset, 'val', args.skip_broken)
         threshold = scoring.best_threshold(labels, second - first)
     except UserError as error:  # the test part can be scored without it
         print(f'No threshold is chosen: {error}')
         threshold = None
-    first, second, labels = score('test')
+    first, second, labels = score(detector, args.dataset, 'test', args.skip_broken)
     if not distributed.is_first():
         return
 

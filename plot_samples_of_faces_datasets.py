@@ -11,6 +11,7 @@ from pathlib import Path
 import options
 from common import FIGURES_DIR
 from forensics.data import datasets
+from forensics.data.parts import Part
 from forensics.judging import plots
 from forensics.pictures.files import open_image
 
@@ -44,13 +45,12 @@ def main(argv: list[str] | None = None) -> None:
     with plots.style():
         figure = plots.new_figure(height=5.2)
         for name, block in zip(DATASETS, figure.subfigures(len(DATASETS), 1), strict=True):
-            folder = datasets.find_part(name, PART)
-            print(f'{name}: {folder}')
-            files = datasets.class_files(folder)
-            counts = datasets.count(folder)
+            part = Part.find(name, PART)
+            print(f'{name}: {part.folder}')
+            counts = part.counts()
             block.suptitle(f'{name}, {PART}: {counts["real"]} real, {counts["fake"]} fake')
             for label, axes in zip(datasets.CLASSES, block.subplots(2, SAMPLES_A_ROW), strict=True):
-                members = [folder / file for file in files if file.startswith(f'{label}/')]
+                members = [part.folder / file for file in part.files if file.startswith(f'{label}/')]
                 plot_samples(choose.sample(members, min(SAMPLES_A_ROW, len(members))), label, axes)
                 axes[0].set_ylabel(label, color=plots.CLASS_COLOURS[label])
         plots.save(figure, Path(FIGURES_DIR) / 'datasets_samples.png')

@@ -15,13 +15,10 @@ import detectors
 import options
 from common import FIGURES_DIR
 from forensics import records
-from forensics.data import checks
 from forensics.errors import UserError
 from forensics.judging import explaining, plots
 from forensics.running import memory, runtime
 from forensics.running.batches import Batches
-from models import get_spec
-from utils import load_dataset
 
 NOF_PAIRS, PAIRS_A_ROW = 36, 4
 # The backward pass of Xception keeps 200 MB an image, and larger batches are no faster.
@@ -111,15 +108,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
     memory.tune_allocator()
-    dataset = detectors.fit_transform(load_dataset(args.dataset, 'test'), args.model)
-    only_size = get_spec(args.model).preprocessing.only_size
-    checks.check_images({'test': dataset}, only_size, args.skip_broken, both_classes=False)
+    detector = detectors.load_network(args.checkpoint_path, args.model)
+    dataset = detectors.open_part(args.dataset, 'test', detector.preprocessing, args.skip_broken)
     if not len(dataset):
         raise UserError(
             f'The test part of {args.dataset} holds no image; add some to {dataset.root_path}/real and /fake.'
         )
-    model = detectors.load_network(args.checkpoint_path, args.model)
-    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'
+    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
 
     with plots.style():
         chosen = random_samples(dataset, NOF_PAIRS, args.seed)
@@ -130,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
             'own 99th percentile',
             fontsize=plots.STYLE['font.size'],
         )
-        plot_pairs(figure, chosen, model, getattr(dataset, 'transform', None))
+        plot_pairs(figure, chosen, detector.model, getattr(dataset, 'transform', None))
         plots.save(
             figure,
             records.figure_path(FIGURES_DIR, args.dataset, args.model, 'saliency_maps_and_images_pairs'),
@@ -142,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
             'mean of |d score of the true class / d pixel|; each panel has its own scale',
             fontsize=plots.STYLE['font.size'],
         )
-        plot_mean_maps(figure, mean_saliency_maps(dataset, model))
+        plot_mean_maps(figure, mean_saliency_maps(dataset, detector.model))
         plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, 'mean_saliency_maps'))
 
 

@@ -15,11 +15,12 @@ import options
 from common import CHECKPOINT_DIR
 from forensics import records
 from forensics.data import datasets
-from forensics.data.checks import check_backbone, check_images, check_memory, check_precision
+from forensics.data.checks import check_backbone, check_memory, check_precision
+from forensics.data.parts import Part, files_of
 from forensics.running import distributed, runtime
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
-from utils import load_dataset, load_model
+from utils import load_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -68,14 +69,11 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     spec = get_spec(args.model)
     check_precision(args.precision, runtime.device())
-    parts = {part: load_dataset(args.dataset, part) for part in datasets.PARTS}
-    skipped = check_images(parts, spec.preprocessing.only_size, args.skip_broken)
+    parts, skipped = detectors.open_parts(args.dataset, datasets.PARTS, spec.preprocessing, args.skip_broken)
     model = make_model(args)
     if origin := getattr(model, 'backbone_weights', None):
         print(f'Weights of the backbone: {origin}.')
     check_backbone(model)
-    for part, dataset in parts.items():
-        detectors.fit_transform(dataset, args.model, augment=part == 'train')
     if args.no_augmentation:
         parts['train'].transform = parts['val'].transform
     sample = parts['val'][0][0]  # a picture of train would draw random numbers
@@ -122,11 +120,7 @@ def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: l
         'seed': args.seed,
         'backbone_weights': getattr(model, 'backbone_weights', None),
         'data': {
-            part: {
-                'real': len(dataset.real_image_names),
-                'fake': len(dataset.fake_image_names),
-                'fingerprint': datasets.fingerprint(dataset.root_path),
-            }
+            part: Part.find(args.dataset, part).facts(files_of(dataset))
             for part, dataset in parts.items()
         },
         'skipped': skipped,

@@ -22,8 +22,10 @@ from forensics.classical import detector as classical
 from forensics.classical import features
 from forensics.classical.spectrum import VARIANTS
 from forensics.data import datasets
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
+from forensics.judging.detector import Doubts
 from forensics.running import memory
 
 
@@ -64,8 +66,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     extractors = make_extractors(args)
-    parts = {part: Part(args.dataset, part) for part in datasets.PARTS}
-    groups = read_groups(parts['train'])
+    parts = {name: DescribedPart.find(args.dataset, name) for name in datasets.PARTS}
+    for part in parts.values():
+        part.check_both_classes()
     for part in parts.values():
         part.compute(extractors, args)
     train = parts['train']
@@ -76,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     for kind in kinds:
         copies = len(train.vectors) // len(train.labels)
         classifier, cv_auc = classical.fit(
-            kind, train.vectors, np.tile(train.labels, copies), np.tile(groups, copies), args.seed
+            kind, train.vectors, np.tile(train.labels, copies), np.tile(train.groups(), copies), args.seed
         )
         run = describe(args, kind, extractors, parts) | {'trained_on': trained_on}
         rows.append(evaluate(args, extractors, classifier, cv_auc, parts, run))
@@ -85,17 +88,8 @@ def main(argv: list[str] | None = None) -> None:
         draw_spectra(args, extractors[0], train)
 
 
-class Part:
-    """The files, labels and features of one part of the data set."""
-
-    def __init__(self, dataset: str, name: str):
-        self.name = name
-        self.folder = datasets.find_part(dataset, name)
-        self.files = datasets.class_files(self.folder)
-        self.labels = np.array([int(file.startswith('fake/')) for file in self.files])
-        for label, count in datasets.count(self.folder).items():
-            if count == 0:
-                raise UserError(f'{self.folder / label} holds no image; a detector needs both classes.')
+class DescribedPart(Part):
+    """A part of the data set with its features."""
 
     def compute(self, extractors: list, args: argparse.Namespace) -> None:
         """`vectors` holds a block of rows an augmentation, `originals` the first, of the pictures as they are."""
@@ -134,16 +128,9 @@ def make_extractors(args: argparse.Namespace) -> list:
     return extractors
 
 
-def read_groups(part: Part) -> np.ndarray:
-    """Which images belong together, from the manifest of preprocessing.py; without one each file stands alone."""
-    manifest = datasets.read_manifest(part.folder.parent)
-    rows = [manifest.get(f'{part.name}/{file}', {}) for file in part.files]
-    return np.array([row.get('group') or file for row, file in zip(rows, part.files, strict=True)])
-
-
-def warn(args: argparse.Namespace, extractors: list, parts: dict[str, Part], trained_on: dict) -> None:
+def warn(args: argparse.Namespace, extractors: list, parts: dict[str, DescribedPart], trained_on: dict) -> None:
     """Say what makes the figures doubtful, before they stand there."""
-    settings = datasets.read_card(parts['train'].folder.parent).get('settings') or {}
+    settings = datasets.read_card(parts['train'].home).get('settings') or {}
     if settings.get('detect') and settings.get('size') and isinstance(extractors[0], features.Spectrum):
         print(
             f'warning: the faces of {args.dataset} were scaled to {settings["size"]} pixels, and scaling changes the '
@@ -151,20 +138,19 @@ def warn(args: argparse.Namespace, extractors: list, parts: dict[str, Part], tra
             file=sys.stderr,
         )
     for part in parts.values():
-        for message in classical.doubts(part.sizes, part.originals, extractors, trained_on):
-            print(f'warning: {part.folder}: {message}', file=sys.stderr)
+        doubts = Doubts()
+        classical.tell_doubts(doubts, part.sizes, part.originals, extractors, trained_on)
+        for sentence in doubts.sentences():
+            print(f'warning: {part.folder}: {sentence}', file=sys.stderr)
 
 
-def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[str, Part]) -> dict:
+def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[str, DescribedPart]) -> dict:
     """The run record, as train_main.py's: what it takes to repeat this."""
     elsewhere = ('all', 'classifier', 'cluster', 'data_root', 'device')
     arguments = {name: value for name, value in vars(args).items() if name not in elsewhere}
-    card = datasets.read_card(parts['train'].folder.parent)
+    card = datasets.read_card(parts['train'].home)
     deep = [extractor for extractor in extractors if isinstance(extractor, features.Deep)]
     packages = ('numpy', 'scipy', 'scikit-learn', 'pillow', *(('torch', 'timm') if deep else ()))
-    data = {}
-    for name, part in parts.items():
-        data[name] = datasets.count(part.folder) | {'fingerprint': datasets.fingerprint(part.folder, part.files)}
     return {
         'id': uuid.uuid4().hex,
         'model': model_name(args, kind),
@@ -174,7 +160,7 @@ def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[
         'arguments': arguments | {'classifier': kind},
         'seed': args.seed,
         'backbone_weights': ', '.join(dict.fromkeys(extractor.weights for extractor in deep)) or None,
-        'data': data,
+        'data': {name: part.facts() for name, part in parts.items()},
         'commit': records.commit(),
         'versions': records.versions(*packages),
     }
@@ -191,7 +177,7 @@ def evaluate(
     extractors: list,
     classifier: classical.Classifier,
     cv_auc: float | None,
-    parts: dict[str, Part],
+    parts: dict[str, DescribedPart],
     run: dict,
 ) -> dict:
     """Calibrate on validation, save the detector, log its figures and its scores."""
@@ -221,18 +207,8 @@ def evaluate(
         log[f'{part_name}_acc'] = [scoring.accuracy(labels, values > threshold)]
         log[f'{part_name}_auc'] = scoring.auc(labels, values)
         if part_name != 'train':
-            records.write_scores(
-                records.scores_path(OUTPUT_DIR, name, args.dataset, part_name),
-                part.files,
-                labels,
-                values[:, None],
-                detector=name,
-                model=run['model'],
-                dataset=args.dataset,
-                condition=part_name,
-                scores_are='one logit, which speaks for fake',
-                backbone_weights=run['backbone_weights'],
-            )
+            scores = records.scores_path(OUTPUT_DIR, name, args.dataset, part_name)
+            detector.write_scores(scores, detector.score_key(part, part_name), part, part.files, values[:, None])
     log |= {
         'test_auc_interval': scoring.auc_interval(parts['test'].labels, logits['test']),
         'test_constant_acc': scoring.constant_accuracy(parts['test'].labels),
@@ -242,7 +218,7 @@ def evaluate(
     return log
 
 
-def print_table(rows: list[dict], test: Part) -> None:
+def print_table(rows: list[dict], test: DescribedPart) -> None:
     """The lab report's table: one line a classifier."""
     weights = rows[0]['run']['backbone_weights']
     note = f', {weights} backbone' if weights else ''
@@ -286,7 +262,7 @@ def plot_separation(spectra: np.ndarray, labels: np.ndarray, ax) -> None:
     ax.set(xlabel='radius, from the lowest to the highest frequency', ylabel='fake - real, in\nstandard deviations')
 
 
-def draw_spectra(args: argparse.Namespace, spectrum: features.Spectrum, train: Part) -> None:
+def draw_spectra(args: argparse.Namespace, spectrum: features.Spectrum, train: DescribedPart) -> None:
     """The lab report's figure, and below it the difference of the two means."""
     spectra = train.originals[:, : spectrum.n]
     with plots.style():

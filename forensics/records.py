@@ -6,6 +6,7 @@ only plain types are stored, so that strict JSON parsers and `torch.load(weights
 
 import contextlib
 import glob
+import hashlib
 import json
 import math
 import os
@@ -257,6 +258,12 @@ def read_scores(path: str | Path) -> dict:
     if not isinstance(scores, dict) or not {'labels', 'scores'} <= scores.keys():
         raise UserError(f'{path} is no record of scores. Make it with `python numerical_analysis.py ...`.')
     return scores
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of the file's content."""
+    with open(path, 'rb') as opened:
+        return hashlib.file_digest(opened, 'sha256').hexdigest()
 
 
 # --- facts about a run ------------------------------------------------------------

@@ -12,21 +12,24 @@ from test_train_svm import spectral_detector
 
 import benchmark
 import numerical_analysis
+import train_svm
 from forensics import records
+from forensics.classical.detector import ClassicalDetector
 from forensics.data import datasets
 from forensics.judging import benchmark_scores, benchmark_table, scoring
+from forensics.judging.detector import Detector
 from models import MyNet
 
 # --- a detector whose scores are known: a picture's grey level less 128 -----------------------------------------
 
 
-class GreyLevel:
+class GreyLevel(Detector):
     name = 'GreyLevel'
 
     def __init__(self, run: dict, nan: bool = False):
         self.run, self.nan, self.seen, self.stop_after = run, nan, 0, None
 
-    def outputs(self, images, tell) -> np.ndarray:
+    def outputs(self, images, doubts) -> np.ndarray:
         levels = [np.asarray(image).mean() for image in images]
         self.seen += len(levels)
         if self.stop_after is not None and self.seen > self.stop_after:
@@ -63,7 +66,13 @@ def loaded(workdir, root, monkeypatch) -> dict[str, GreyLevel]:
     known = {'a.pt': GreyLevel(run), 'b.pt': GreyLevel({'dataset': 'elsewhere'})}
     for name in known:
         (workdir / name).write_text(f'weights of {name}')
-    monkeypatch.setattr(benchmark.detectors, 'load_detector', lambda path, model=None: known[path])
+
+    def load(path: str, model: str | None = None) -> GreyLevel:
+        known[path].file = benchmark.Path(path)
+        vars(known[path]).pop('sha256', None)  # the file may have been rewritten
+        return known[path]
+
+    monkeypatch.setattr(benchmark.detectors, 'load_detector', load)
     return known
 
 
@@ -191,7 +200,7 @@ def test_pictures_are_streamed(root, workdir, monkeypatch):
         opened += 1
         return file
 
-    for chunk in benchmark_scores.stream([str(number) for number in range(20)], get):
+    for chunk in benchmark_scores.in_chunks([str(number) for number in range(20)], get):
         most = max(most, opened - used)
         used += len(chunk)
         assert list(chunk) == list(chunk.values())
@@ -207,6 +216,14 @@ def test_scores_of_the_analysis_are_taken(workdir, call_main, monkeypatch):
     assert call_main(benchmark, '--checkpoints', 'net.pt', '--datasets', 'fakes_dataset')[0] == 0
     record = records.read_scores('out/scores/net__fakes_dataset__test.json')
     assert row(detector='net')['auc'] == scoring.auc(record['labels'], np.diff(record['scores'])[:, 0])
+
+
+def test_scores_of_train_svm_are_taken(workdir, call_main, monkeypatch):
+    """Its record lacked digest and fingerprint, so that the benchmark computed all again and overwrote it."""
+    assert call_main(train_svm, '-d', 'synthetic_dataset', '--classifier', 'logistic')[0] == 0
+    monkeypatch.setattr(ClassicalDetector, 'outputs', lambda *_: pytest.fail('scored again'))
+    svm = 'checkpoints/synthetic_dataset_spectrum-logistic_svm.npz'
+    assert call_main(benchmark, '--checkpoints', svm, '--datasets', 'synthetic_dataset')[0] == 0
 
 
 # --- groups, videos, broken files -------------------------------------------------------------------------------
@@ -393,6 +410,21 @@ def test_doubts_are_summed_over_the_chunks(workdir, tiny_root, call_main, monkey
         benchmark, '--checkpoints', 'net.pt', '-m', 'MyNet', '--datasets', 'small', '--data-root', small.parent
     )
     assert errors.count('warning') == 1 and '8 of 8 images had to be scaled' in errors
+
+
+def test_a_doubt_in_any_words_is_counted(loaded, call_main, monkeypatch):
+    """A sentence that did not begin with "N of M" ended the run with an AttributeError."""
+    monkeypatch.setattr(benchmark_scores, 'CHUNK', 5)
+    outputs = GreyLevel.outputs
+
+    def doubting(self, images, doubts):
+        doubts.images += len(images)
+        doubts.tell('were taken in the dark.', 2)
+        return outputs(self, images, doubts)
+
+    monkeypatch.setattr(GreyLevel, 'outputs', doubting)
+    _, _, errors = call_main(benchmark, '--checkpoints', 'a.pt', '--datasets', 'abroad')
+    assert 'a on abroad test: 4 of 7 images were taken in the dark.' in errors
 
 
 def test_strangers_checkpoints_take_names_in_order(workdir, call_main, monkeypatch):

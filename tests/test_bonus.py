@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,9 +43,9 @@ def test_record_agrees_with_the_pair(bonus, workdir, monkeypatch):
 
 def test_a_perfect_and_a_wrong_order(bonus, monkeypatch):
     """Known answer: the accuracy follows the two scores, the AuC their difference."""
-    labels = torch.tensor([0, 0, 1, 1])
-    scores = torch.tensor([[1.0, 0], [3, 2], [0, 1], [5, 4]])  # differences -1, -1, 1, -1
-    monkeypatch.setattr(bonus_main.detectors, 'score_dataset', lambda dataset, model: (scores, labels))
+    labels = np.array([0, 0, 1, 1])
+    first, second = np.array([[1.0, 0], [3, 2], [0, 1], [5, 4]]).T  # differences -1, -1, 1, -1
+    monkeypatch.setattr(bonus_main.detectors.NetworkDetector, 'score_dataset', lambda *_: (first, second, labels))
     assert bonus_main.main()[0] == 75
     assert records.read_json('out/bonus.json')['auc'] == pytest.approx(0.75)
 

@@ -15,6 +15,7 @@ from forensics import records
 from forensics.data.datasets import class_files
 from forensics.errors import UserError
 from forensics.judging import scoring
+from forensics.judging.detector import Doubts
 from forensics.pictures.files import open_image
 from models import build_model
 from utils import load_dataset
@@ -42,9 +43,9 @@ def pictures(tiny_root) -> list[Image.Image]:
 @pytest.mark.parametrize('name', ['SimpleNet', 'MyNet', 'BonusNet', 'CustomCNN', 'timm:resnet10t'])
 def test_pictures_and_data_sets_give_the_same_scores(name, workdir, tiny_root):
     detector = detectors.load_detector(save_network('net.pt', name, {'model': name}))
-    dataset = detectors.fit_transform(load_dataset('fakes_dataset', 'test'), name)
-    outputs, labels = detectors.score_dataset(dataset, detector.model)
-    found = detector.outputs(pictures(tiny_root))
+    dataset = detectors.open_part('fakes_dataset', 'test', detector.preprocessing)
+    outputs, labels = detector.outputs_of(dataset)
+    found = detector.outputs(pictures(tiny_root), Doubts())
     assert found.shape == outputs.shape and labels.tolist() == [0] * 6 + [1] * 6
     np.testing.assert_allclose(found, outputs, atol=1e-4)
 
@@ -53,7 +54,7 @@ def test_pictures_and_data_sets_give_the_same_scores(name, workdir, tiny_root):
 def test_score_is_the_probability_of_fake(name, workdir, tiny_root):
     detector = detectors.load_detector(save_network('net.pt', name, {'model': name}))
     images = pictures(tiny_root)
-    outputs = torch.from_numpy(detector.outputs(images))
+    outputs = torch.from_numpy(detector.outputs(images, Doubts()))
     expected = outputs.sigmoid()[:, 0] if name == 'CustomCNN' else outputs.softmax(dim=1)[:, 1]
     np.testing.assert_allclose(detector.score(images), expected, atol=1e-6)
 
@@ -86,7 +87,7 @@ def test_the_file_says_what_it_holds(workdir, svm, tiny_root):
     classical = detectors.load_detector(svm, 'SimpleNet')
     assert classical.name == 'spectrum-logistic'
     images = pictures(tiny_root)
-    logits = classical.outputs(images)
+    logits = classical.outputs(images, Doubts())
     assert logits.shape == (12, 1)
     np.testing.assert_allclose(classical.score(images), scoring.fake_probability(logits))
 

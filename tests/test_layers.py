@@ -22,7 +22,7 @@ WINGS = {  # and the other wings that a wing may import
     'running': {'pictures'},
     'data': {'running', 'pictures'},
     'judging': {'running', 'pictures', 'data'},  # of data the names of the classes, and the parts that are scored
-    'classical': {'running', 'pictures'},
+    'classical': {'running', 'pictures', 'judging'},  # of judging what every detector is
 }
 
 

@@ -134,12 +134,12 @@ def test_the_way_to_split_a_data_set_leads_on(call_main, workdir, run_script, mo
 def test_a_checkpoint_with_numpy_accuracies_loads(workdir):
     torch.save({'model': MyNet().state_dict(), 'val_acc': np.mean([3, 4]), 'epoch': np.int64(3)}, 'x.pt')
     assert records.load_checkpoint('x.pt')['val_acc'] == 3.5
-    assert isinstance(detectors.load_network('x.pt', 'MyNet'), MyNet)
+    assert isinstance(detectors.load_network('x.pt', 'MyNet').model, MyNet)
 
 
 def test_a_checkpoint_of_data_parallel_loads_and_a_wrong_one_names_a_difference(workdir):
     torch.save({'model': {f'module.{name}': t for name, t in MyNet().state_dict().items()}}, 'x.pt')
-    assert isinstance(detectors.load_network('x.pt', 'MyNet'), MyNet)
+    assert isinstance(detectors.load_network('x.pt', 'MyNet').model, MyNet)
     with pytest.raises(UserError, match='does not fit SimpleNet.*fc1.weight'):
         detectors.load_network('x.pt', 'SimpleNet')
 

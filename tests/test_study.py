@@ -170,18 +170,17 @@ def test_custom_cnn_from_training_to_explanations(call_main, own):
     path = 'checkpoints/own_CustomCNN_NAdam.pt'
     run = torch.load(path, weights_only=True)['run']
     assert run['model_options'] == {'dense': 9, 'dropout': 0.3} and run['arguments']['no_augmentation'] is True
-    model = detectors.load_network(path, 'CustomCNN')  # from the checkpoint alone
-    assert model.head[1].out_features == 9
+    detector = detectors.load_network(path, 'CustomCNN')  # from the checkpoint alone
+    assert detector.model.head[1].out_features == 9
 
     line = ['-d', 'own', '-m', 'CustomCNN', '-cpp', path]
     status, output, _ = call_main(numerical_analysis, *line)
     assert status == 0 and '2 real and 2 fake images' in output
     record = records.read_scores('out/scores/own_CustomCNN_NAdam__own__test.json')
     assert np.shape(record['scores']) == (4, 1), 'a softmax of the logit and its mirror image is too sure of itself'
-    assert 'logit' in record['scores_are']
-    data = detectors.fit_transform(train_main.load_dataset('own', 'test'), 'CustomCNN')
+    data = detectors.open_part('own', 'test', detector.preprocessing)
     with torch.no_grad():
-        logits = model(torch.stack([picture for picture, _ in data]))
+        logits = detector.model(torch.stack([picture for picture, _ in data]))
     assert np.allclose(record['scores'], logits.numpy(), atol=1e-5)
     assert np.allclose(scoring.fake_probability(record['scores']), torch.sigmoid(logits[:, 0]).numpy(), atol=1e-5)
 
@@ -193,15 +192,16 @@ def test_xception_transfer_is_rebuilt_from_its_checkpoint_alone(call_main, own):
     line = ['-d', 'own', '-m', 'XceptionTransfer', '-o', 'Adam', '-b', 4, '-e', 1, '--backbone-weights', 'none']
     status, _, errors = call_main(train_main, *line, '--option', 'dense=5', '--option', 'dropout=0.1')
     assert status == 0 and 'frozen and its weights are random' in errors
-    model = detectors.load_network('checkpoints/own_XceptionTransfer_Adam.pt', 'XceptionTransfer')
+    detector = detectors.load_network('checkpoints/own_XceptionTransfer_Adam.pt', 'XceptionTransfer')
+    model = detector.model
     assert (model.head[1].out_features, model.head[0].p, model.frozen) == (5, 0.1, True)
-    assert model.run['backbone_weights'] == 'random'
+    assert detector.backbone_weights == 'random'
 
 
 @pytest.mark.parametrize('run', [{'model': 'SimpleNet', 'model_options': {'dense': 4}}, {}, 'theirs', None])
 def test_checkpoints_that_say_nothing_of_options_load(run, tmp_path):
     records.save_checkpoint(tmp_path / 'x.pt', {'model': CustomCNN().state_dict(), 'run': run})
-    assert detectors.load_network(tmp_path / 'x.pt', 'CustomCNN').head[1].out_features == 128
+    assert detectors.load_network(tmp_path / 'x.pt', 'CustomCNN').model.head[1].out_features == 128
 
 
 # --- the search ------------------------------------------------------------

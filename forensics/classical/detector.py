@@ -6,7 +6,6 @@ decisions.
 
 import itertools
 import json
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 from forensics import records
 from forensics.classical import features
 from forensics.errors import UserError
+from forensics.judging.detector import Detector, Doubts
 
 FORMAT = 'classical detector 1'
 FOLDS = 5
@@ -171,42 +171,28 @@ def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, floa
 # --- detectors -------------------------------------------------------------------------------------------------
 
 
-class ClassicalDetector:
+class ClassicalDetector(Detector):
     """Scores images with what lies in one file."""
 
     def __init__(self, extractors: Sequence, classifier: Classifier, calibration: dict[str, float], run: dict):
         self.extractors, self.classifier, self.calibration, self.run = extractors, classifier, calibration, run
 
     @property
-    def threshold(self) -> float:
-        """Of P(fake), fitted on validation."""
-        return self.run['threshold']
-
-    @property
     def name(self) -> str:
         return self.run['model']
 
-    def score(self, images: Iterable[Image.Image]) -> np.ndarray:
-        """P(fake) of each image."""
-        return 1 / (1 + np.exp(-self.logits(images)))
-
-    def outputs(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
-        """A row an image with the logit alone, as a network with one output gives it. `tell` takes the doubts."""
-        return self.logits(images, tell)[:, None]
-
-    def logits(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
-        """The logit of P(fake): what a network with one output would give. Any number of images may pass through."""
+    def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
+        """The logit of P(fake): a row an image, as a network with one output gives it."""
         images = iter(images)
         sizes, blocks = [], []
         while chunk := list(itertools.islice(images, features.CHUNK)):
             sizes += [image.size for image in chunk]
             blocks.append(features.of_images(self.extractors, chunk))
         if not blocks:
-            return np.zeros(0)
+            return np.zeros((0, 1))
         vectors = np.concatenate(blocks)
-        for message in doubts(sizes, vectors, self.extractors, self.run['trained_on']):
-            tell(message)
-        return self.calibrated(self.classifier.decision(vectors))
+        tell_doubts(doubts, sizes, vectors, self.extractors, self.run['trained_on'])
+        return self.calibrated(self.classifier.decision(vectors))[:, None]
 
     def calibrated(self, decisions: np.ndarray) -> np.ndarray:
         return self.calibration['slope'] * decisions + self.calibration['offset']
@@ -225,6 +211,7 @@ class ClassicalDetector:
                 arrays |= {f'{extractor.kind}.{name}': values for name, values in extractor.arrays().items()}
         with records.atomic_path(path) as temporary:
             np.savez(temporary, metadata=np.array(json.dumps(records.plain(metadata))), **arrays)
+        self.file = Path(path)
 
 
 def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDetector:
@@ -241,13 +228,15 @@ def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDe
         if metadata['format'] != FORMAT:
             raise ValueError(f'its format is "{metadata["format"]}"')
         extractors = [make_extractor(settings, arrays, build_network) for settings in metadata['features']]
-        classifier = Classifier(**metadata['classifier'], arrays=part_of(arrays, 'classifier'))
-        return ClassicalDetector(extractors, classifier, metadata['calibration'], metadata['run'])
+        classifier = Classifier(**metadata['classifier'], arrays=arrays_of(arrays, 'classifier'))
+        detector = ClassicalDetector(extractors, classifier, metadata['calibration'], metadata['run'])
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f'{path} is damaged or no detector of train_svm.py ({reason}). Make it with `python train_svm.py ...`.'
         ) from error
+    detector.file = Path(path)
+    return detector
 
 
 def make_extractor(settings: dict, arrays: dict[str, np.ndarray], build_network: Callable | None):
@@ -261,12 +250,12 @@ def make_extractor(settings: dict, arrays: dict[str, np.ndarray], build_network:
 
     network = build_network(features.DEEP[kind])
     extractor = features.Deep(kind, network, **settings)
-    state = {name: torch.from_numpy(values) for name, values in part_of(arrays, kind).items()}
+    state = {name: torch.from_numpy(values) for name, values in arrays_of(arrays, kind).items()}
     extractor.network.load_state_dict(state)
     return extractor
 
 
-def part_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def arrays_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix + '.'): values for name, values in arrays.items() if name.startswith(prefix + '.')}
 
 
@@ -274,7 +263,7 @@ def part_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]
 
 
 def describe_training(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence) -> dict:
-    """What `doubts` compares new images with."""
+    """What `tell_doubts` compares new images with."""
     size = list(sizes[0]) if len(set(sizes)) == 1 else None
     facts = {'size': size}
     tails = spectral_tails(vectors, extractors)
@@ -293,27 +282,26 @@ def spectral_tails(vectors: np.ndarray, extractors: Sequence) -> np.ndarray | No
     return None
 
 
-def doubts(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence, trained_on: dict) -> list[str]:
-    """Reasons not to trust scores of these images, as sentences: the input is not what was trained on."""
-    messages = []
-    count = len(sizes)
+def tell_doubts(
+    doubts: Doubts, sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence, trained_on: dict
+) -> None:
+    """Tell why not to trust scores of these images: the input is not what was trained on."""
+    doubts.images += len(sizes)
     oblong = sum(width != height for width, height in sizes)
-    if oblong:
-        messages.append(f'{oblong} of {count} images are not square; crop them to the face, in a square.')
+    doubts.tell('are not square; crop them to the face, in a square.', oblong)
     tails = spectral_tails(vectors, extractors)
     if tails is None or not trained_on:
-        return messages
+        return
     if trained_on['size']:
         other = sum(width == height and [width, height] != trained_on['size'] for width, height in sizes)
-        if other:
-            messages.append(
-                f'{other} of {count} images have not the {trained_on["size"][0]}x{trained_on["size"][1]} pixels of '
-                f'the training images; a spectrum depends on the scale.'
-            )
-    outside = int(np.sum((tails < trained_on['lowest_tail']) | (tails > trained_on['highest_tail'])))
-    if outside:
-        messages.append(
-            f'{outside} of {count} images have more or less in their highest frequencies than any training image: '
-            f'were they resampled, blurred or compressed? Crop without scaling (`preprocessing.py --keep-scale`).'
+        doubts.tell(
+            f'have not the {trained_on["size"][0]}x{trained_on["size"][1]} pixels of the training images; a spectrum '
+            f'depends on the scale.',
+            other,
         )
-    return messages
+    outside = int(np.sum((tails < trained_on['lowest_tail']) | (tails > trained_on['highest_tail'])))
+    doubts.tell(
+        'have more or less in their highest frequencies than any training image: were they resampled, blurred or '
+        'compressed? Crop without scaling (`preprocessing.py --keep-scale`).',
+        outside,
+    )

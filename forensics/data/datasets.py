@@ -101,11 +101,6 @@ def class_files(part_folder: str | Path) -> list[str]:
     return [f'{label}/{name}' for label in CLASSES if (folder / label).is_dir() for name in image_files(folder / label)]
 
 
-def count(part_folder: str | Path) -> dict[str, int]:
-    files = class_files(part_folder)
-    return {label: sum(file.startswith(label + '/') for file in files) for label in CLASSES}
-
-
 def fingerprint(folder: str | Path, files: list[str] | None = None) -> str:
     """Changes when a file is added, removed, renamed or rewritten with another size. Reads no file's content,
     so that it costs little on a million images.

@@ -5,7 +5,6 @@ They are kept in records, so that a second start scores what is missing and an i
 
 import collections
 import contextlib
-import re
 import sys
 import time
 import zlib
@@ -16,9 +15,11 @@ import numpy as np
 from PIL import Image
 
 from forensics import records
+from forensics.data.parts import Part, labels_of
 from forensics.errors import UserError
 from forensics.judging import scoring
-from forensics.judging.benchmark_entries import Entry, Part
+from forensics.judging.benchmark_entries import Entry
+from forensics.judging.detector import Doubts
 from forensics.pictures.files import BrokenImage, open_image
 from forensics.pictures.perturbations import Condition
 from forensics.running.progress import Progress
@@ -34,13 +35,8 @@ class Scores:
         self.entry, self.part, self.condition = entry, part, condition
         name = part.name if condition is None else f'{part.name}-{condition}'
         self.path = records.scores_path(folder, entry.name, part.dataset, name)
-        self.key = {
-            'checkpoint_sha256': entry.sha256,
-            'data_fingerprint': part.fingerprint,
-            'condition': name,
-            'seed': seed if condition is not None and condition.name == 'noise' else None,
-        }
-        self.facts = {'detector': entry.name, 'model': entry.model, 'dataset': part.dataset}
+        noise = condition is not None and condition.name == 'noise'
+        self.key = entry.detector.score_key(part, name, seed if noise else None)
         self.outputs: dict[str, list[float]] = {}
         self.unreadable: dict[str, str] = {}
         # Beside the record until it is whole, so that nobody takes a part of the scores for all of them.
@@ -71,15 +67,9 @@ class Scores:
         return scoring.fake_logits(np.array([self.outputs[file] for file in self.files], dtype=np.float64))
 
     def save(self) -> None:
-        files = self.files
-        rows = [self.outputs[file] for file in files]
-        one_logit = bool(rows) and len(rows[0]) == 1
         path = self.unfinished if self.missing else self.path
-        records.write_scores(
-            path, files, labels_of(files), rows, **self.facts, **self.key, unreadable=self.unreadable,
-            scores_are='one logit, before the sigmoid: it speaks for fake' if one_logit
-            else 'outputs before softmax: the first for real, the second for fake',
-        )  # fmt: skip
+        rows = [self.outputs[file] for file in self.files]
+        self.entry.detector.write_scores(path, self.key, self.part, self.files, rows, self.unreadable)
         if path == self.path:
             self.unfinished.unlink(missing_ok=True)
 
@@ -98,15 +88,12 @@ class Scores:
         return facts
 
 
-def labels_of(files: Sequence[str]) -> np.ndarray:
-    return np.array([file.startswith('fake/') for file in files], dtype=int)
-
-
 def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Condition | None, seed: int) -> None:
     """Score what has no score in the folder yet. A picture is decoded, and perturbed, once for all the detectors."""
     todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in entries}
     missing = {name: set(scores.missing) for name, scores in todo.items()}
-    files = sorted(set().union(*missing.values()), key=lambda file: (file.startswith('fake/'), file))
+    wanted = set().union(*missing.values())
+    files = [file for file in part.files if file in wanted]
     if not files:
         return
     what = f'{part.dataset} {part.name}' + (f' {condition}' if condition else '')
@@ -115,14 +102,13 @@ def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Cond
     saved = time.monotonic()
     try:
         chunks = -(-len(files) // CHUNK)
-        for chunk in Progress(stream(files, opener(part, condition, seed)), chunks, what):
+        for chunk in Progress(in_chunks(files, opener(part, condition, seed)), chunks, what):
             for entry in entries:
                 scores = todo[entry.name]
                 mine = {file: image for file, image in chunk.items() if file in missing[entry.name]}
                 scores.unreadable |= {f: image.reason for f, image in mine.items() if isinstance(image, BrokenImage)}
                 images = {file: image for file, image in mine.items() if not isinstance(image, BrokenImage)}
-                doubts[entry.name].images += len(images)
-                outputs = entry.detector.outputs(images.values(), doubts[entry.name].tell)
+                outputs = entry.detector.outputs(images.values(), doubts[entry.name])
                 scores.outputs |= zip(images, outputs.tolist(), strict=True)
             if time.monotonic() - saved > SAVE_EVERY:
                 save(unsaved)
@@ -131,8 +117,8 @@ def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Cond
         save(unsaved)
     if condition is None:
         for name, found in doubts.items():
-            for message in found.messages():
-                print(f'warning: {name} on {what}: {message}', file=sys.stderr)
+            for sentence in found.sentences():
+                print(f'warning: {name} on {what}: {sentence}', file=sys.stderr)
 
 
 def save(all_scores: Sequence[Scores]) -> None:
@@ -153,8 +139,8 @@ def opener(part: Part, condition: Condition | None, seed: int) -> Callable[[str]
     return get
 
 
-def stream(files: Sequence[str], get: Callable) -> Iterator[dict]:
-    """{file: what get(file) gives}, a chunk at a time; the next chunk is got while this one is in use."""
+def in_chunks(files: Sequence[str], get: Callable) -> Iterator[dict]:
+    """{file: get(file)}, a chunk at a time; the next chunk is fetched while this one is in use."""
     with ThreadPoolExecutor() as pool:  # Pillow works outside Python's lock
         ahead: collections.deque = collections.deque()
         try:
@@ -162,27 +148,12 @@ def stream(files: Sequence[str], get: Callable) -> Iterator[dict]:
                 chunk = files[start : start + CHUNK]
                 ahead.append((chunk, [pool.submit(get, file) for file in chunk]))
                 if len(ahead) > 1:
-                    yield got(*ahead.popleft())
+                    yield results(*ahead.popleft())
             while ahead:
-                yield got(*ahead.popleft())
+                yield results(*ahead.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def got(chunk: Sequence[str], futures: Sequence) -> dict:
+def results(chunk: Sequence[str], futures: Sequence) -> dict:
     return {file: future.result() for file, future in zip(chunk, futures, strict=True)}
-
-
-class Doubts:
-    """Sums up what a detector says of the chunks ("3 of 64 images ...")."""
-
-    def __init__(self) -> None:
-        self.counts: collections.Counter[str] = collections.Counter()
-        self.images = 0
-
-    def tell(self, message: str) -> None:
-        number, text = re.fullmatch(r'(\d+) of \d+ (.*)', message, re.DOTALL).groups()
-        self.counts[text] += int(number)
-
-    def messages(self) -> list[str]:
-        return [f'{number} of {self.images} {text}' for text, number in self.counts.items()]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from forensics.data.parts import Part
 from forensics.judging import scoring
-from forensics.judging.benchmark_entries import Entry, Part
+from forensics.judging.benchmark_entries import Entry
 from forensics.judging.benchmark_scores import Scores
 from forensics.pictures.perturbations import Condition
 
@@ -72,15 +73,15 @@ def detector_row(scores: Scores, validation: Scores | None, level: str, seed: in
     finite = bool(np.isfinite(values).all())
     row = {
         'detector': entry.name,
-        'model': entry.model,
-        'backbone_weights': entry.detector.run.get('backbone_weights'),
-        'trained_on': entry.trained_on,
+        'model': entry.detector.name,
+        'backbone_weights': entry.detector.backbone_weights,
+        'trained_on': entry.detector.trained_on,
         'dataset': scores.part.dataset,
         'own': scores.part.dataset in entry.own,
         'perturbation': condition.name if condition else None,
         'strength': condition.strength if condition else None,
         'level': level,
-        **count(labels, groups),
+        **counts(labels, groups),
         'unreadable': len(scores.unreadable),
         'auc': scoring.auc(labels, values),
         'eer': scoring.equal_error_rate(labels, values),
@@ -95,7 +96,7 @@ def detector_row(scores: Scores, validation: Scores | None, level: str, seed: in
     return row
 
 
-def count(labels: np.ndarray, groups: np.ndarray) -> dict[str, int]:
+def counts(labels: np.ndarray, groups: np.ndarray) -> dict[str, int]:
     return {'real': int(np.sum(labels == 0)), 'fake': int(np.sum(labels == 1)), 'groups': len(set(groups.tolist()))}
 
 
@@ -104,7 +105,7 @@ def constant_row(scores: Scores, level: str) -> dict:
     labels, _, groups = at_level(scores, level)
     both = scoring.undefined(labels) is None
     constant = scoring.constant_accuracy(labels)
-    facts = {'detector': CONSTANT, 'dataset': scores.part.dataset, 'level': level, **count(labels, groups)}
+    facts = {'detector': CONSTANT, 'dataset': scores.part.dataset, 'level': level, **counts(labels, groups)}
     facts |= {'unreadable': len(scores.unreadable), 'auc': 0.5 if both else None, 'eer': 0.5 if both else None}
     return {**dict.fromkeys(COLUMNS), **facts, 'accuracy': constant, 'constant_accuracy': constant}
 

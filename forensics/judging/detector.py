@@ -1,0 +1,128 @@
+"""What every detector can do, whatever it is made of: a network, a support vector machine, a file of somebody else's.
+
+A new kind gives `outputs`; scores of pictures, of a part of a data set, and their record follow from it.
+"""
+
+import functools
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from forensics import records
+from forensics.data.parts import Part, labels_of
+from forensics.judging import scoring
+
+
+class Doubts:
+    """How many of the images that were scored have doubtful scores, and why; the sentences come once, at the end."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.reasons: Counter[str] = Counter()
+
+    def tell(self, reason: str, number: int) -> None:
+        """`reason` goes on after "3 of 64 images"."""
+        if number:
+            self.reasons[reason] += number
+
+    def add(self, other: 'Doubts') -> None:
+        self.images += other.images
+        self.reasons += other.reasons
+
+    def sentences(self) -> list[str]:
+        return [f'{number} of {self.images} images {reason}' for reason, number in self.reasons.items()]
+
+
+class Detector(ABC):
+    """Scores images.
+
+    `name` is the model's, `run` what its file tells of the training, `preprocessing` what it takes (None: pictures as
+    they are), `file` where it was loaded from.
+    """
+
+    name: str
+    run: dict
+    preprocessing = None
+    file: Path | None = None
+
+    @abstractmethod
+    def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
+        """A row an image: two scores before softmax (real, fake), or one logit of "fake". Any number may pass through.
+
+        What makes scores doubtful is told to `doubts`.
+        """
+
+    def score(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """P(fake) of each image."""
+        doubts = Doubts()
+        outputs = self.outputs(images, doubts)
+        for sentence in doubts.sentences():
+            warnings.warn(sentence, stacklevel=2)
+        return scoring.fake_probability(outputs)
+
+    def outputs_of(self, dataset) -> tuple[np.ndarray, np.ndarray]:
+        """(outputs, labels) of an opened part, in its order. Several processes share the work."""
+        from forensics.running import distributed
+
+        own_part, doubts = distributed.part_of(range(len(dataset))), Doubts()
+        outputs = self.outputs((dataset.load(index)[0] for index in own_part), doubts)
+        together = Doubts()
+        for of_one in distributed.joined([doubts]):
+            together.add(of_one)
+        for sentence in together.sentences():
+            warnings.warn(sentence, stacklevel=2)
+        labels = np.array([dataset.label(index) for index in range(len(dataset))], dtype=int)
+        return np.concatenate(distributed.joined([outputs])), labels
+
+    def score_dataset(self, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First scores (real), second scores (fake) and labels of an opened part, in its order."""
+        outputs, labels = self.outputs_of(dataset)
+        first, second = scoring.two_columns(outputs).T
+        return first, second, labels
+
+    # --- what it was trained on, and from ------------------------------------------------------------
+
+    @property
+    def trained_on(self) -> str | None:
+        return self.run.get('dataset')
+
+    @property
+    def backbone_weights(self) -> str | None:
+        return self.run.get('backbone_weights')
+
+    @property
+    def threshold(self) -> float | None:
+        """Of P(fake), fitted on validation; None where its file knows none."""
+        return self.run.get('threshold')
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        return records.file_digest(self.file)
+
+    # --- the record of its scores ------------------------------------------------------------
+
+    def score_key(self, part: Part, condition: str, seed: int | None = None) -> dict:
+        """What must be the same for stored scores to be those that it would give now."""
+        return {
+            'checkpoint_sha256': self.sha256,
+            'data_fingerprint': part.fingerprint,
+            'condition': condition,
+            'seed': seed,
+        }
+
+    def write_scores(
+        self, path: Path, key: dict, part: Part, files: Sequence[str], outputs, unreadable: dict | None = None
+    ) -> None:
+        """The record of the scores of a part's files; `key` comes from `score_key`."""
+        facts = {
+            'detector': self.file.stem,
+            'model': self.name,
+            'dataset': part.dataset,
+            'backbone_weights': self.backbone_weights,
+        }
+        records.write_scores(path, list(files), labels_of(files), outputs, **facts, **key, unreadable=unreadable or {})
