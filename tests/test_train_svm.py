@@ -18,6 +18,7 @@ from forensics import records
 from forensics.classical import detector as classical
 from forensics.classical import features
 from forensics.data.datasets import class_files
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.pictures.files import BrokenImage, open_image
@@ -345,16 +346,16 @@ def test_the_test_part_is_only_reported(tmp_path, monkeypatch):
 def test_groups_come_from_the_manifest(tmp_path, monkeypatch):
     monkeypatch.setenv('FACES_DATASETS', str(tmp_path))
     folder = make_dataset(tmp_path / 'faces')
-    part = train_svm.Part('faces', 'train')
-    assert list(train_svm.read_groups(part)) == part.files
+    part = Part.find('faces', 'train')
+    assert list(part.groups()) == part.files
     lines = ['file,label,part,group'] + [f'train/{file},,train,{file[-5]}' for file in part.files[1:]]
     (folder / 'manifest.csv').write_text('\n'.join(lines) + '\n')
-    groups = train_svm.read_groups(part)
-    assert list(groups[1:]) == [file[-5] for file in part.files[1:]]
+    groups = Part.find('faces', 'train').groups()
+    assert list(groups[1:]) == [f'group {file[-5]}' for file in part.files[1:]]
     assert groups[0] == part.files[0]  # one that the manifest does not know stands alone
     (folder / 'manifest.csv').write_text('name\na\n')
     with pytest.raises(UserError, match='needs the columns "file" and "group"'):
-        train_svm.read_groups(part)
+        Part.find('faces', 'train').groups()
 
 
 def test_warning_of_a_data_set_whose_faces_were_scaled(tmp_path, monkeypatch, capsys):
