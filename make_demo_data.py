@@ -22,10 +22,10 @@ import numpy as np
 import options
 from forensics import records
 from forensics.data.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
-from forensics.drawing.camera import capture, draw_camera, encode, sensor_grain
+from forensics.drawing.camera import capture, encode, random_camera, sensor_grain
 from forensics.drawing.faces import draw_face
-from forensics.drawing.people import draw_moment, draw_person
-from forensics.drawing.swaps import draw_quality, swap_face
+from forensics.drawing.people import random_moment, random_person
+from forensics.drawing.swaps import random_quality, swap_face
 from forensics.drawing.traces import upconvolved
 from forensics.errors import UserError
 from forensics.running import memory
@@ -87,28 +87,28 @@ def stream(seed: int, *names) -> np.random.Generator:
 
 
 def person_of(seed: int, dataset: str, part: str, number: int):
-    return draw_person(stream(seed, dataset, part, 'person', number))
+    return random_person(stream(seed, dataset, part, 'person', number))
 
 
 def draw_real(person, rng: np.random.Generator, size: int, moment=None):
     """One exposure of a person: the picture (0 to 255), what was drawn, and the camera."""
-    moment = moment or draw_moment(rng)
+    moment = moment or random_moment(rng)
     picture = draw_face(person, moment, rng, size)
-    camera = draw_camera(rng)
+    camera = random_camera(rng)
     return capture(picture.image, camera, rng), picture, moment, camera
 
 
 def draw_swap(person, donor, rng: np.random.Generator, size: int):
     """`person` at a moment of their own, with `donor`'s face."""
     image, picture, moment, camera = draw_real(person, rng, size)
-    other = draw_moment(rng)
+    other = random_moment(rng)
     # The swapping network puts the donor into the target's pose and expression, more or less.
     like = {name: getattr(moment, name) + 0.35 * (getattr(other, name) - getattr(moment, name))
             for name in ('yaw', 'pitch', 'smile', 'mouth_open')}  # fmt: skip
     other = dataclasses.replace(other, zoom=moment.zoom, shift=(0.0, 0.0), **like)
     donor = dataclasses.replace(donor, glasses=person.glasses)
     donor_image, donor_picture, _, _ = draw_real(donor, rng, max(size * 3 // 4, 64), other)
-    quality = draw_quality(rng)
+    quality = random_quality(rng)
     swapped, mask = swap_face(image, picture.landmarks, donor_image, donor_picture.landmarks, quality)
     swapped += (mask * sensor_grain(mask.shape, quality.grain * camera.noise, rng))[..., None]
     return swapped, camera
@@ -116,8 +116,8 @@ def draw_swap(person, donor, rng: np.random.Generator, size: int):
 
 def draw_generated(person, rng: np.random.Generator, size: int):
     """`person` as a generator would show them: little grain, and the finest detail resynthesised."""
-    picture = draw_face(person, draw_moment(rng), rng, size)
-    camera = draw_camera(rng)
+    picture = draw_face(person, random_moment(rng), rng, size)
+    camera = random_camera(rng)
     image = capture(picture.image, dataclasses.replace(camera, noise=GENERATED_GRAIN * camera.noise), rng)
     return upconvolved(image, GENERATED_DETAIL * camera.noise, rng), camera
 

@@ -1,6 +1,6 @@
 """A camera: linear light in, a noisy picture of 0 to 255 out, and its JPEG file.
 
-draw_camera(rng) is one camera with one setting; capture(light, camera, rng) is one exposure. Real and fake pictures
+random_camera(rng) is one camera with one setting; capture(light, camera, rng) is one exposure. Real and fake pictures
 pass the same cameras, so that nothing but the manipulation tells them apart.
 """
 
@@ -28,7 +28,7 @@ class Camera:
     quality: int
 
 
-def draw_camera(rng: np.random.Generator) -> Camera:
+def random_camera(rng: np.random.Generator) -> Camera:
     warm, green = rng.normal(0, 0.07), rng.normal(0, 0.02)
     return Camera(
         blur=float(rng.uniform(0.65, 1.1)),

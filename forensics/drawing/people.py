@@ -66,7 +66,7 @@ class Moment:
     neckline: float
 
 
-def draw_person(rng: np.random.Generator) -> Person:
+def random_person(rng: np.random.Generator) -> Person:
     """A random adult. The same seed is the same person only while the order of the calls stands."""
     u = rng.uniform
     masculine = float(np.clip(rng.choice([0.15, 0.85]) + rng.normal(0, 0.13), 0, 1))
@@ -195,7 +195,7 @@ def random_hair(rng: np.random.Generator, man: bool, old: float) -> dict:
     }  # fmt: skip
 
 
-def draw_moment(rng: np.random.Generator) -> Moment:
+def random_moment(rng: np.random.Generator) -> Moment:
     """A random moment: one press of the shutter."""
     u = rng.uniform
     azimuth, elevation = rng.normal(0, 0.65), np.clip(rng.normal(0.55, 0.3), -0.2, 1.1)

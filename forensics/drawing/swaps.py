@@ -25,7 +25,7 @@ class SwapQuality:
     grain: float
 
 
-def draw_quality(rng: np.random.Generator) -> SwapQuality:
+def random_quality(rng: np.random.Generator) -> SwapQuality:
     return SwapQuality(
         resolution=int(rng.choice([64, 72, 80, 96, 112, 128, 160])),
         softness=float(rng.uniform(0.5, 1.0)),
