@@ -170,7 +170,7 @@ class Experiment:
         settings |= self.fixed
         for name, value in {'settings': settings, 'best': None, 'diverged': False}.items():
             trial.set_user_attr(name, value)
-        described = ', '.join(f'{name} {word(value)}' for name, value in settings.items())
+        described = ', '.join(f'{name} {as_text(value)}' for name, value in settings.items())
         print(f'\nTrial {trial.number}: {described}', flush=True)
         trainer = self.trainer(settings)
         best = None
@@ -272,11 +272,11 @@ def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, se
 
 def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial: Callable[[], None]) -> None:
     """Run trials until so many are finished. One that was killed, here or on another machine, is repeated."""
-    print(f'{count(study, *FINISHED)} of {trials} trials are finished.')
+    print(f'{count_trials(study, *FINISHED)} of {trials} trials are finished.')
     waiting = False
     with quiet():
-        while count(study, *FINISHED) < trials:
-            begun = count(study, *FINISHED, TrialState.RUNNING)
+        while count_trials(study, *FINISHED) < trials:
+            begun = count_trials(study, *FINISHED, TrialState.RUNNING)
             if begun >= trials:
                 if not waiting:
                     print('Waiting for trials that run elsewhere; one that was killed is repeated.', flush=True)
@@ -292,15 +292,15 @@ def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial
             except KeyboardInterrupt:
                 if experiment.trial is not None:
                     optuna.storages.RetryHeartbeatStaleTrialCallback()(study, study.trials[experiment.trial])
-                print(f'\nInterrupted. {count(study, *FINISHED)} of {trials} trials are finished; the same line '
+                print(f'\nInterrupted. {count_trials(study, *FINISHED)} of {trials} trials are finished; the same line '
                       f'repeats this one and goes on.', flush=True)  # fmt: skip
                 raise
             experiment.trial = None
-            print(f'{count(study, *FINISHED)} of {trials} trials are finished.')
+            print(f'{count_trials(study, *FINISHED)} of {trials} trials are finished.')
             after_trial()
 
 
-def count(study: optuna.Study, *states: TrialState) -> int:
+def count_trials(study: optuna.Study, *states: TrialState) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
 
 
@@ -366,8 +366,8 @@ def write_markdown(path: Path, rows: list[dict], dataset: str, constant: tuple[s
     ]
     for row in rows:
         reached = f'[{number(row["loss"])}, {number(row["accuracy"])}]'
-        cells = [row['optimizer'], f'{row["rate"]:.3g}', reached, row['model'], *(word(row[name]) for name in extra)]
-        cells += [f'{word(row["epoch"])}/{row["epochs"]}', row['outcome'], row['trial']]
+        cells = [row['optimizer'], f'{row["rate"]:.3g}', reached, row['model'], *(as_text(row[name]) for name in extra)]
+        cells += [f'{as_text(row["epoch"])}/{row["epochs"]}', row['outcome'], row['trial']]
         lines.append('| ' + ' | '.join(map(str, cells)) + ' |')
     with records.atomic_path(path) as temporary:
         temporary.write_text('\n'.join(lines) + '\n')
@@ -377,7 +377,7 @@ def number(value: float | None) -> str:
     return '-' if value is None else f'{value:.4g}'
 
 
-def word(value) -> str:
+def as_text(value) -> str:
     """One setting, for a table."""
     if isinstance(value, bool):
         return 'yes' if value else 'no'

@@ -80,14 +80,14 @@ def class_counts(dataset: str, part: str, total: int) -> dict[str, int]:
     return {'real': total - fake, 'fake': fake}
 
 
-def stream(seed: int, *names) -> np.random.Generator:
+def random_numbers(seed: int, *names) -> np.random.Generator:
     """The random numbers of one picture or one person: whoever draws it, and whenever."""
-    words = [int.from_bytes(str(name).encode(), 'little') for name in names]
-    return np.random.default_rng(np.random.SeedSequence([seed, VERSION, *words]))
+    numbers = [int.from_bytes(str(name).encode(), 'little') for name in names]
+    return np.random.default_rng(np.random.SeedSequence([seed, VERSION, *numbers]))
 
 
 def person_of(seed: int, dataset: str, part: str, number: int):
-    return random_person(stream(seed, dataset, part, 'person', number))
+    return random_person(random_numbers(seed, dataset, part, 'person', number))
 
 
 def draw_real(person, rng: np.random.Generator, size: int, moment=None):
@@ -124,7 +124,7 @@ def draw_generated(person, rng: np.random.Generator, size: int):
 
 def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, people: int, size: int) -> bytes:
     """The JPEG file of one picture."""
-    rng = stream(seed, dataset, part, label, index)
+    rng = random_numbers(seed, dataset, part, label, index)
     number = index // PER_PERSON % people
     person = person_of(seed, dataset, part, number)
     if label == 'real':

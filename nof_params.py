@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Question 21, input dimension of Xception's fc:  {counts['fc_input']:>12,}")
     print(f'Question 22, parameters of Xception:            {counts["Xception"]:>12,}')
     print(f'Question 24, parameters added by the new head:  {counts["added_by_the_head"]:>12,}')
-    for name, count in counts['networks'].items():
-        print(f'{name:48}{count:>12,}')
+    for name, parameters in counts['networks'].items():
+        print(f'{name:48}{parameters:>12,}')
     path = Path(OUTPUT_DIR) / 'nof_params.json'
     records.write_json(path, counts)
     print(f'Wrote {path}')

@@ -243,7 +243,7 @@ def extract_all(
     sources: list[Source], journal: Journal, output: Path, settings: Settings, jobs: int | None, cluster: str | None
 ) -> None:
     """Bring the journal and the crops up to date."""
-    there = places(output)
+    there = crop_paths(output)
     todo = {}
     for source in sources:
         entry, now = journal.entries.get(source.path), stamp(source, settings)
@@ -307,7 +307,7 @@ def divide(sources: list[Source], journal: Journal, args: argparse.Namespace) ->
     }
 
 
-def places(output: Path) -> dict[str, Path]:
+def crop_paths(output: Path) -> dict[str, Path]:
     """Where each crop lies. One that was made again lies among the new ones and hides the old."""
     folders = [output / part / label for part in PARTS for label in CLASSES] + [output / WORK / 'crops']
     return {
@@ -319,13 +319,13 @@ def places(output: Path) -> dict[str, Path]:
     }
 
 
-def place(rows: list[dict], journal: Journal, output: Path) -> None:
+def move_crops(rows: list[dict], journal: Journal, output: Path) -> None:
     """Move every crop where its row says, and the crops of former runs that no row wants out of the parts."""
     wanted = {row['name']: output / row['file'] for row in rows if row['part']}
     for part in PARTS:
         for label in CLASSES:
             (output / part / label).mkdir(parents=True, exist_ok=True)
-    there = places(output)
+    there = crop_paths(output)
     for part in PARTS:
         for label in CLASSES:
             folder = output / part / label
@@ -443,7 +443,7 @@ def main(argv: list[str] | None = None) -> int:
                 f'Not one crop came of {len(sources):,} sources; {output / "left_out.csv"} says why. '
                 f'For pictures that are face crops already, add --no-detect.'
             )
-        place(rows, journal, output)
+        move_crops(rows, journal, output)
         kept = sorted((row for row in rows if row['part']), key=lambda row: (PARTS.index(row['part']), row['file']))
         write_csv(output / 'manifest.csv', MANIFEST, kept)
         counts = Counter((row['part'], row['label']) for row in kept)

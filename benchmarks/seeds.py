@@ -93,12 +93,12 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
 
 def run(script: str, words: list, args: argparse.Namespace, folder: Path, kernels: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    place = {datasets.ROOT_VARIABLE: str(datasets.find_dataset(args.dataset).parent.resolve())}
+    data_root = {datasets.ROOT_VARIABLE: str(datasets.find_dataset(args.dataset).parent.resolve())}
     command = [sys.executable, PROJECT / script, '-d', args.dataset, '-m', args.model, *words]
     with open(folder / 'log.txt', 'a') as log:
         done = subprocess.run(
-            [str(word) for word in command],
-            cwd=folder, env={**os.environ, **KERNELS[kernels], **place}, stdout=log, stderr=log,
+            list(map(str, command)),
+            cwd=folder, env={**os.environ, **KERNELS[kernels], **data_root}, stdout=log, stderr=log,
         )  # fmt: skip
     if done.returncode:
         sys.exit(f'{script} ended with status {done.returncode}: see {folder / "log.txt"}')

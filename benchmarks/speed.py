@@ -217,7 +217,7 @@ class Compute(Ours):
 
         super().__init__(row, root)
         self.torch, self.model = torch, self.trainer.model
-        self.counts = [-(-count // row.batch) for count in row.counts]
+        self.nof_batches = [-(-pictures // row.batch) for pictures in row.counts]
         batch = BATCH_SIZE if row.kind == 'saliency' else row.batch
         self.batches = [
             (
@@ -231,31 +231,31 @@ class Compute(Ours):
     def read_data(self) -> None:
         pass
 
-    def inputs(self, count: int):
-        return (self.batches[number % len(self.batches)] for number in range(count))
+    def inputs(self, nof_batches: int):
+        return (self.batches[number % len(self.batches)] for number in range(nof_batches))
 
     def first_epoch(self) -> None:
         self.epoch()
 
     def epoch(self) -> None:
         self.step()
-        self.evaluate(self.counts[1])
+        self.evaluate(self.nof_batches[1])
         self.evaluation()
 
     def step(self) -> None:
         self.model.train()
-        for inputs, labels in self.inputs(self.counts[0]):
+        for inputs, labels in self.inputs(self.nof_batches[0]):
             self.trainer.optimizer.zero_grad()
             self.trainer.criterion(self.model(inputs), labels).backward()
             self.trainer.optimizer.step()
 
     def evaluation(self) -> None:
-        self.evaluate(self.counts[2])
+        self.evaluate(self.nof_batches[2])
 
-    def evaluate(self, count: int) -> None:
+    def evaluate(self, nof_batches: int) -> None:
         self.model.eval()
         with self.torch.no_grad():
-            for inputs, _ in self.inputs(count):
+            for inputs, _ in self.inputs(nof_batches):
                 self.model(inputs)
 
     def saliency(self) -> None:
@@ -406,11 +406,11 @@ def product_speed(seconds: list[float], size: int) -> float:
 def make_pictures(folder: Path, counts: tuple[int, int, int]) -> None:
     """Pictures of 256 pixels that weigh what a photograph of a face does; a fake one is grainier."""
     rng = np.random.default_rng(0)
-    for part, count in zip(PARTS, counts, strict=True):
+    for part, nof_pictures in zip(PARTS, counts, strict=True):
         for label in ('real', 'fake'):
             target = folder / part / label
             target.mkdir(parents=True)
-            for number in range(count // 2):
+            for number in range(nof_pictures // 2):
                 coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((256, 256), 3)
                 grain = rng.normal(scale=12 if label == 'fake' else 6, size=(256, 256, 1))
                 pixels = np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)
@@ -518,11 +518,11 @@ def show_rows(rows: list[dict]) -> None:
         ratio, share, *others = row['figures']
         print(
             f'{row["label"]:30}{speed["textbook"]:9.1f}{speed["ours"]:8.1f}{speed["compute"]:9.1f}   '
-            f'{told(ratio):24}{told(share)}'
+            f'{verdict(ratio):24}{verdict(share)}'
         )
         for other in others:
             value = f'{speed["bf16"]:8.1f}' if 'bf16' in other['name'] else ''
-            print(f'{"":5}{other["name"]:34}{value:8}{"":12}{told(other)}')
+            print(f'{"":5}{other["name"]:34}{value:8}{"":12}{verdict(other)}')
     decode = [row['images_a_second']['decode'] for row in rows if 'decode' in row['images_a_second']]
     if decode:
         print(f'decode only (Pillow, one core): {statistics.median(decode):,.0f} images a second')
@@ -537,7 +537,7 @@ def show_rows(rows: list[dict]) -> None:
             )
 
 
-def told(figure: dict) -> str:
+def verdict(figure: dict) -> str:
     if figure['to_reach'] is None:
         return f'{figure["value"]:.2f}'
     return f'{figure["value"]:.2f} ({figure["to_reach"]:.2f}) {"reached" if figure["reached"] else "MISSED"}'
@@ -556,7 +556,7 @@ def show_whole(whole: dict) -> None:
     print(
         f'\nrun_me.sh, training and analysis, {counts}: '
         f'textbook {sum(whole["textbook"].values()):.0f} s, ours {sum(whole["ours"].values()):.0f} s; '
-        f'{told(whole["figures"][0])}'
+        f'{verdict(whole["figures"][0])}'
     )
 
 
@@ -591,8 +591,8 @@ def draw_rows(rows: list[dict], ax) -> None:
         speed = row['images_a_second']
         shown = [side for side in styles if side in speed]
         height = 0.8 / len(shown)
-        for place, side in enumerate(shown):
-            y = number - 0.4 + (place + 0.5) * height
+        for position, side in enumerate(shown):
+            y = number - 0.4 + (position + 0.5) * height
             ax.barh(y, speed[side] / speed['compute'], height * 0.92, color=styles[side][1])
             text = f' {speed[side]:.3g}/s'
             if side != 'textbook':

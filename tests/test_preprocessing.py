@@ -269,8 +269,8 @@ def test_keep_scale_resamples_no_pixel(media, tmp_path):
         assert side == crop.shape[1] and abs(side - 1.4 * max(float(row['w']), float(row['h']))) < 0.6
         left = round(float(row['x']) + float(row['w']) / 2 - side / 2)
         top = round(float(row['y']) + float(row['h']) / 2 - side / 2)
-        places = [(y, x) for y in range(max(0, top - 1), top + 2) for x in range(max(0, left - 1), left + 2)]
-        assert any(np.array_equal(source[y : y + side, x : x + side], crop) for y, x in places)
+        corners = [(y, x) for y in range(max(0, top - 1), top + 2) for x in range(max(0, left - 1), left + 2)]
+        assert any(np.array_equal(source[y : y + side, x : x + side], crop) for y, x in corners)
 
 
 # --- starting again ------------------------------------------------------------------------------------------------

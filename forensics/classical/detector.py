@@ -241,7 +241,7 @@ def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDe
         if metadata['format'] != FORMAT:
             raise ValueError(f'its format is "{metadata["format"]}"')
         extractors = [make_extractor(settings, arrays, build_network) for settings in metadata['features']]
-        classifier = Classifier(**metadata['classifier'], arrays=part_of(arrays, 'classifier'))
+        classifier = Classifier(**metadata['classifier'], arrays=arrays_under(arrays, 'classifier'))
         return ClassicalDetector(extractors, classifier, metadata['calibration'], metadata['run'])
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -261,12 +261,12 @@ def make_extractor(settings: dict, arrays: dict[str, np.ndarray], build_network:
 
     network = build_network(features.DEEP[kind])
     extractor = features.Deep(kind, network, **settings)
-    state = {name: torch.from_numpy(values) for name, values in part_of(arrays, kind).items()}
+    state = {name: torch.from_numpy(values) for name, values in arrays_under(arrays, kind).items()}
     extractor.network.load_state_dict(state)
     return extractor
 
 
-def part_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def arrays_under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix + '.'): values for name, values in arrays.items() if name.startswith(prefix + '.')}
 
 
@@ -296,10 +296,10 @@ def spectral_tails(vectors: np.ndarray, extractors: Sequence) -> np.ndarray | No
 def doubts(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence, trained_on: dict) -> list[str]:
     """Reasons not to trust scores of these images, as sentences: the input is not what was trained on."""
     messages = []
-    count = len(sizes)
+    total = len(sizes)
     oblong = sum(width != height for width, height in sizes)
     if oblong:
-        messages.append(f'{oblong} of {count} images are not square; crop them to the face, in a square.')
+        messages.append(f'{oblong} of {total} images are not square; crop them to the face, in a square.')
     tails = spectral_tails(vectors, extractors)
     if tails is None or not trained_on:
         return messages
@@ -307,13 +307,13 @@ def doubts(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Se
         other = sum(width == height and [width, height] != trained_on['size'] for width, height in sizes)
         if other:
             messages.append(
-                f'{other} of {count} images have not the {trained_on["size"][0]}x{trained_on["size"][1]} pixels of '
+                f'{other} of {total} images have not the {trained_on["size"][0]}x{trained_on["size"][1]} pixels of '
                 f'the training images; a spectrum depends on the scale.'
             )
     outside = int(np.sum((tails < trained_on['lowest_tail']) | (tails > trained_on['highest_tail'])))
     if outside:
         messages.append(
-            f'{outside} of {count} images have more or less in their highest frequencies than any training image: '
+            f'{outside} of {total} images have more or less in their highest frequencies than any training image: '
             f'were they resampled, blurred or compressed? Crop without scaling (`preprocessing.py --keep-scale`).'
         )
     return messages

@@ -22,10 +22,10 @@ def join_groups(names: Sequence[Sequence[str]], pairs: Iterable[tuple[np.ndarray
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(names)
+    nof_items = len(names)
     numbers: dict[str, int] = {}
-    of_item = [[numbers.setdefault(name, count + len(numbers)) for name in own] for own in names]
-    nodes = count + len(numbers)
+    of_item = [[numbers.setdefault(name, nof_items + len(numbers)) for name in own] for own in names]
+    nodes = nof_items + len(numbers)
     i = np.array([item for item, own in enumerate(of_item) for _ in own], dtype=np.intp)
     j = np.array([number for own in of_item for number in own], dtype=np.intp)
     labels = np.arange(nodes)
@@ -38,7 +38,7 @@ def join_groups(names: Sequence[Sequence[str]], pairs: Iterable[tuple[np.ndarray
     for name, number in numbers.items():
         label = int(labels[number])
         called[label] = min(called.get(label, name), name)
-    return [called[int(label)] for label in labels[:count]]
+    return [called[int(label)] for label in labels[:nof_items]]
 
 
 def gather(pieces: Iterable[tuple[np.ndarray, np.ndarray]], most: int = 1_000_000) -> Iterator[tuple]:

@@ -106,16 +106,16 @@ def skin_spots(canvas: Canvas, looks: np.random.Generator) -> np.ndarray:
     age_spots = int(25 * np.clip((person.age - 45) / 30, 0, 1) * looks.random())
     moles = int(looks.integers(0, 4))
     spots = np.zeros((canvas.size, canvas.size), np.uint8)
-    for count, wide, tall, r, strengths in (
+    for nof_spots, wide, tall, r, strengths in (
         (freckles, 0.42, 0.25, 0.011, (70, 230)),
         (age_spots, 0.6, 0.6, 0.022, (120, 255)),
         (moles, 0.5, 0.5, 0.018, (120, 255)),
     ):
-        if not count:
+        if not nof_spots:
             continue
-        u, v = looks.normal(0, wide, count), looks.normal(-0.25, tall, count)
+        u, v = looks.normal(0, wide, nof_spots), looks.normal(-0.25, tall, nof_spots)
         points = canvas.on_face(np.clip(u, -0.8, 0.8), np.clip(v, -1.1, 0.7))
         radius = max(int(r * canvas.scale * 16), 8)
-        for (x, y), level in zip(points, looks.uniform(*strengths, count), strict=True):
+        for (x, y), level in zip(points, looks.uniform(*strengths, nof_spots), strict=True):
             cv2.circle(spots, (int(x * 16), int(y * 16)), radius, int(level), -1, cv2.LINE_AA, 4)
     return spots
