@@ -49,7 +49,7 @@ def paint_beard(canvas: Canvas) -> None:
 
 
 def beard_roots(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Where on the face the beard's hairs grow."""
+    """(u, v) of the points on the face from which the beard's hairs grow."""
     person, rng, beard = canvas.person, canvas.rng, canvas.person.beard
     hairs = 1500 if beard['kind'] == 'stubble' else 2400
     u, v = rng.uniform(-1, 1, hairs), rng.uniform(-person.head['chin'] * 0.985, -0.05, hairs)
@@ -61,7 +61,7 @@ def beard_roots(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
 
 
 def beard_zone(person: Person, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Where this person's beard grows, 0 to 1."""
+    """How densely the beard grows at each point, 0 to 1."""
     au, my = np.abs(u), -person.mouth['y']
     cheek = -0.5 + person.beard['line'] - 0.45 * bump(au - 0.35, 0, 0.3, 1) + 0.5 * step(au, 0.62, 0.95)
     jaw = step(cheek - v, -0.06, 0.12)

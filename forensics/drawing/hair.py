@@ -14,7 +14,7 @@ TONES = (50, 68, 82, 95, 108, 122, 140)  # of 255, from the deepest strands to t
 
 
 def hairline(person: Person, u: np.ndarray) -> np.ndarray:
-    """Height of the hairline above the point u across the face."""
+    """Height v of the hairline at u across the face."""
     hair = person.hair
     au = np.abs(u)
     line = hair['line'] + hair['recede'] * (0.55 - 0.3 * bump(u, 0, 0.25, 1)) - 0.12 * au
@@ -22,7 +22,7 @@ def hairline(person: Person, u: np.ndarray) -> np.ndarray:
 
 
 def hair_extent(person: Person) -> tuple[float, float]:
-    """How much hair adds to the head's outline, and how far down it reaches."""
+    """The hair's thickness around the head, and the height v that it reaches down to."""
     hair = person.hair
     volume = {'buzz': 0.005, 'short': hair['volume'] * 0.7, 'swept': hair['volume'] * 0.8,
               'tied': 0.05, 'curly': 0.16 + 1.6 * hair['volume']}.get(hair['style'], hair['volume'])  # fmt: skip
@@ -35,7 +35,7 @@ def hair_extent(person: Person) -> tuple[float, float]:
 
 
 def hair_light(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Light on hair, and the bright band that locks show across: both as if the hair were a smooth dome."""
+    """The light on hair, and the bright band across it, both as on a smooth dome."""
     head, hair = canvas.person.head, canvas.person.hair
     wide = head['width'] + hair_extent(canvas.person)[0] + 0.05
     dome = 1 - (canvas.x / wide) ** 2 - (np.maximum(canvas.y, 0) / (head['top'] + 0.25)) ** 2
@@ -49,7 +49,7 @@ def hair_light(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paint_hair_behind(canvas: Canvas, light: np.ndarray) -> None:
-    """What shows around the head and, when long, beside the neck."""
+    """The hair that shows around the head and, when long, beside the neck."""
     hair, style = canvas.person.hair, canvas.person.hair['style']
     volume, reach = hair_extent(canvas.person)
     _, v, disc = canvas.solid(volume)
@@ -75,7 +75,7 @@ def falling_streaks(canvas: Canvas) -> np.ndarray:
 
 
 def curtain(canvas: Canvas, streaks: np.ndarray) -> np.ndarray:
-    """Positive where long hair hangs, which falls from the widest place of the head."""
+    """Positive where long hair hangs; it falls from the head's widest point."""
     hair = canvas.person.hair
     volume, reach = hair_extent(canvas.person)
     wide = canvas.person.head['width'] + volume

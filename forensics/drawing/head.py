@@ -45,7 +45,7 @@ def paint_ear(canvas: Canvas, side: int) -> None:
 
 
 def paint_skin(canvas: Canvas) -> None:
-    """The bare face; `light_map` then knows its light, for what is painted onto it."""
+    """Paint the bare face, and keep its light in `light_map` for the features painted onto it."""
     person, box = canvas.person, canvas.box
     u, v = canvas.u[box], canvas.v[box]
     pores = canvas.noise(canvas.size * 0.7)[box]
@@ -67,7 +67,7 @@ def paint_skin(canvas: Canvas) -> None:
 
 
 def skin_light(canvas: Canvas, z: np.ndarray, normals, shadow: np.ndarray) -> np.ndarray:
-    """Less in hollows; and light wanders within skin before it leaves it, red light the farthest."""
+    """The light on skin: dimmer in hollows, and blurred, because it spreads inside skin, red the farthest."""
     hollow = np.clip((blur(z, canvas.scale * 0.11) - z) * 3.2, 0, 0.6)
     light = canvas.lit(normals, shadow=shadow) * (1 - hollow * 0.9)[..., None]
     light[..., 0] = blur(light[..., 0], canvas.scale * 0.03)
