@@ -1,7 +1,6 @@
 """Detectors that are no networks: features, a small classifier, a calibration.
 
-scikit-learn trains them. What they learned is kept as plain arrays, from which a few lines of NumPy give the same
-decisions.
+scikit-learn trains them. They are stored as plain arrays, from which a few lines of NumPy give the same decisions.
 """
 
 import itertools
@@ -22,8 +21,8 @@ from forensics.errors import UserError
 FORMAT = 'classical detector 1'
 FOLDS = 5
 
-# What is tried for each, by cross-validation. `gamma` is in units of one over the number of features, where
-# scikit-learn's own default ('scale') is 1, the features being scaled.
+# The values that cross-validation tries. `gamma` is in units of one over the number of features; as the features are
+# scaled, scikit-learn's own default ('scale') is 1.
 GRIDS: dict[str, dict[str, list]] = {
     'svm-poly': {'C': [0.1, 1, 10], 'degree': [2, 3], 'coef0': [0, 1]},
     'svm-linear': {'C': [0.001, 0.01, 0.1, 1]},
@@ -84,7 +83,7 @@ def pipeline(kind: str, nof_features: int, seed: int = 0):
 def fit(
     kind: str, vectors: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int = 0
 ) -> tuple[Classifier, float | None]:
-    """The classifier and the AuC that its hyper-parameters reached in cross-validation (None without a choice)."""
+    """The classifier and the AuC that its hyper-parameters reached in cross-validation (None if there are none)."""
     if kind == 'k-means':
         return fit_k_means(vectors, labels, seed), None
     from sklearn.model_selection import GridSearchCV
@@ -134,7 +133,7 @@ def from_pipeline(kind: str, fitted) -> Classifier:
 
 
 def fit_k_means(vectors: np.ndarray, labels: np.ndarray, seed: int) -> Classifier:
-    """Two clusters found without the labels; these only say which of the two has more of the fakes."""
+    """Two clusters found without the labels; the labels only decide which one is fake."""
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 
@@ -148,7 +147,7 @@ def fit_k_means(vectors: np.ndarray, labels: np.ndarray, seed: int) -> Classifie
 
 
 def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Platt's: the P(fake) = 1 / (1 + exp(-(slope * decision + offset))) that suits these decisions best.
+    """Platt scaling: the slope and offset for which P(fake) = 1 / (1 + exp(-(slope * decision + offset))) fits best.
 
     The slope stays positive. A detector whose decisions point the wrong way on validation is a bad one, and turning
     it round would hide that.
@@ -156,7 +155,7 @@ def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, floa
     from scipy.optimize import minimize
 
     nof_fake, nof_real = labels.sum(), (1 - labels).sum()
-    # Not 0 and 1, so that classes that can be told apart without an error do not give an infinite slope.
+    # Not 0 and 1, or perfectly separable classes would give an infinite slope.
     target = np.where(labels == 1, (nof_fake + 1) / (nof_fake + 2), 1 / (nof_real + 2))
     unit = decisions.std() or 1.0
 
@@ -172,14 +171,14 @@ def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 
 class ClassicalDetector:
-    """Scores images with what lies in one file."""
+    """Scores images. All that it needs is in one file."""
 
     def __init__(self, extractors: Sequence, classifier: Classifier, calibration: dict[str, float], run: dict):
         self.extractors, self.classifier, self.calibration, self.run = extractors, classifier, calibration, run
 
     @property
     def threshold(self) -> float:
-        """Of P(fake), fitted on validation."""
+        """The threshold on P(fake), fitted on validation."""
         return self.run['threshold']
 
     @property
@@ -191,11 +190,11 @@ class ClassicalDetector:
         return 1 / (1 + np.exp(-self.logits(images)))
 
     def outputs(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
-        """A row an image with the logit alone, as a network with one output gives it. `tell` takes the doubts."""
+        """The logits as a column, like a network with one output. `tell` is called with each doubt."""
         return self.logits(images, tell)[:, None]
 
     def logits(self, images: Iterable[Image.Image], tell: Callable[[str], None] = warnings.warn) -> np.ndarray:
-        """The logit of P(fake): what a network with one output would give. Any number of images may pass through."""
+        """The logit of P(fake) of each image. Images are taken in chunks, so there may be any number."""
         images = iter(images)
         sizes, blocks = [], []
         while chunk := list(itertools.islice(images, features.CHUNK)):
@@ -270,11 +269,11 @@ def arrays_under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.nda
     return {name.removeprefix(prefix + '.'): values for name, values in arrays.items() if name.startswith(prefix + '.')}
 
 
-# --- is this what the detector knows? --------------------------------------------------------------------------
+# --- doubts about the input ------------------------------------------------------------------------------------
 
 
 def describe_training(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence) -> dict:
-    """What `doubts` compares new images with."""
+    """The size and spectral tails of the training images, with which `doubts` compares new ones."""
     size = list(sizes[0]) if len(set(sizes)) == 1 else None
     facts = {'size': size}
     tails = spectral_tails(vectors, extractors)
@@ -294,7 +293,7 @@ def spectral_tails(vectors: np.ndarray, extractors: Sequence) -> np.ndarray | No
 
 
 def doubts(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence, trained_on: dict) -> list[str]:
-    """Reasons not to trust scores of these images, as sentences: the input is not what was trained on."""
+    """Reasons to doubt the scores of these images, as sentences: how they differ from the training images."""
     messages = []
     total = len(sizes)
     oblong = sum(width != height for width, height in sizes)
