@@ -35,7 +35,7 @@ from models import build_model, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
 from utils import load_dataset
 
-# What every network's training is searched for, and a network's own options where it has them.
+# The search space: TRAINING for every network, OPTIONS for the networks that have them.
 TRAINING = {
     'optimizer': lambda trial: trial.suggest_categorical('optimizer', OPTIMIZERS),
     'lr': lambda trial: trial.suggest_float('lr', 1e-5, 1e-1, log=True),
@@ -52,7 +52,7 @@ VALID = {
     'augmentation': lambda value: isinstance(value, bool),
 }
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-# A running trial gives a sign of life so often, and is repeated when it gave none for so long [seconds].
+# A running trial gives a sign of life every HEARTBEAT seconds, and is repeated after GRACE seconds without one.
 HEARTBEAT, GRACE = 5, 20
 COLUMNS = (
     'optimizer', 'rate', 'loss', 'accuracy', 'model', 'augmentation', *OPTIONS, 'epoch', 'epochs', 'outcome', 'trial',
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     study = open_study(storage, args, experiment.setup())
     table = Path(OUTPUT_DIR) / f'{args.dataset}_search.md'
 
-    def write_tables() -> None:  # after every trial: a search takes long, and who waits wants to read
+    def write_tables() -> None:  # after every trial, to be read while the search goes on
         rows = all_rows(storage, args.dataset)
         write_markdown(table, rows, args.dataset, experiment.constant)
         write_csv(table.with_suffix('.csv'), rows)
@@ -127,7 +127,7 @@ class Experiment:
             if name in VALID and not VALID[name](value):
                 kinds = {'optimizer': ', '.join(OPTIMIZERS), 'lr': 'a positive number', 'augmentation': 'true or false'}
                 raise UserError(f'--fix {name}={value}: it can be {kinds[name]}.')
-        self.trial = None  # the number of the one that runs
+        self.trial = None  # the number of the running trial
 
         self.train = detectors.fit_transform(load_dataset(args.dataset, 'train'), args.model, augment=True)
         self.validation = detectors.fit_transform(load_dataset(args.dataset, 'val'), args.model)
@@ -136,7 +136,7 @@ class Experiment:
         labels = [self.validation.label(index) for index in range(len(self.validation))]
         self.constant = scoring.commonest_decision(labels)[0], scoring.constant_accuracy(labels)
 
-        # The one that takes most memory. What its backbone starts from, decided once, holds for every trial.
+        # The network that takes most memory. Its backbone's first weights, decided here, hold for every trial.
         own = {name: self.fixed[name] for name in own if name in self.fixed}
         if 'frozen' in self.space:
             own.setdefault('frozen', False)
@@ -145,7 +145,7 @@ class Experiment:
         check_memory(model, self.train[0][0], args.batch_size)
 
     def setup(self) -> dict:
-        """What must be the same in all trials of a search, or they could not be compared."""
+        """The facts that all trials of a search must share, or they could not be compared."""
         return records.plain(
             {
                 'dataset': self.args.dataset,
@@ -161,7 +161,7 @@ class Experiment:
         )
 
     def weights_argument(self) -> str | None:
-        """Of the first network or, where none was given, what that one got in the end."""
+        """The value of --backbone-weights or, where none was given, the one that fits the first network's weights."""
         return self.args.backbone_weights or {'random': 'none', None: None}.get(self.weights, 'imagenet')
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -194,7 +194,7 @@ class Experiment:
         return best['accuracy']
 
     def trainer(self, settings: dict) -> Trainer:
-        """As train_main.py makes it from the same settings, so that the line printed at the end gives these numbers."""
+        """The trainer of train_main.py for these settings, so the line printed at the end gives these numbers."""
         runtime.seed_everything(self.args.seed)
         self.train.transform = self.transforms[settings['augmentation']]
         own = {name: value for name, value in settings.items() if name not in TRAINING}
@@ -241,16 +241,16 @@ def open_storage(url: str | None) -> optuna.storages.RDBStorage:
     try:
         try:
             return connect()
-        except sqlalchemy.exc.DBAPIError:  # such as two searches that make the tables of a new database at once
+        except sqlalchemy.exc.DBAPIError:  # such as when two searches make the tables of a new database at once
             time.sleep(2)
             return connect()
-    except Exception as error:  # each database's driver has its own kinds
+    except Exception as error:  # each database's driver raises its own kinds
         # The URL may hold a password, so it is not repeated.
         raise UserError(f'The --storage cannot be opened ({str(error).splitlines()[0]}).') from error
 
 
 def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, setup: dict) -> optuna.Study:
-    """The search of this model on this data set; an earlier one goes on if it was made alike."""
+    """The search of this model on this data set; an earlier one goes on if its setup is the same."""
     study = optuna.create_study(
         storage=storage,
         study_name=f'{args.dataset}_{args.model}',
@@ -271,7 +271,7 @@ def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, se
 
 
 def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial: Callable[[], None]) -> None:
-    """Run trials until so many are finished. One that was killed, here or on another machine, is repeated."""
+    """Run until `trials` are finished. One that was killed, here or on another machine, is repeated."""
     print(f'{count_trials(study, *FINISHED)} of {trials} trials are finished.')
     waiting = False
     with quiet():
@@ -284,7 +284,7 @@ def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial
                 time.sleep(1)
                 optuna.storages.fail_stale_trials(study)
                 continue
-            # A sampler starts from its seed, and a second start must not suggest what the first one did.
+            # A new seed for each trial: with one seed, a resumed search would suggest the first trials again.
             seed = int(np.random.SeedSequence((experiment.args.seed, begun)).generate_state(1)[0])
             study.sampler = optuna.samplers.TPESampler(seed=seed)
             try:
@@ -306,7 +306,7 @@ def count_trials(study: optuna.Study, *states: TrialState) -> int:
 
 @contextlib.contextmanager
 def quiet():
-    """Without Optuna's remarks that heartbeats, which it has had for years, may still change."""
+    """Silence Optuna's warnings that heartbeats, which it has had for years, may still change."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
         yield
@@ -344,7 +344,7 @@ def rank(row: dict) -> tuple:
 
 
 def all_rows(storage: optuna.storages.RDBStorage, dataset: str) -> list[dict]:
-    """The trials of every model on this data set, since models are what the table compares."""
+    """The trials of every model on this data set: the table compares models."""
     rows = []
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
         if summary.user_attrs.get('setup', {}).get('dataset') == dataset:
@@ -353,7 +353,7 @@ def all_rows(storage: optuna.storages.RDBStorage, dataset: str) -> list[dict]:
 
 
 def write_markdown(path: Path, rows: list[dict], dataset: str, constant: tuple[str, float]) -> None:
-    """The slides' table: optimizer, rate, [loss, accuracy], model; and what else was searched."""
+    """The slides' table: optimizer, rate, [loss, accuracy], model; and the other settings."""
     extra = ['augmentation', *OPTIONS]
     lines = [
         f'# Hyper-parameters searched on {dataset}',
@@ -378,7 +378,7 @@ def number(value: float | None) -> str:
 
 
 def as_text(value) -> str:
-    """One setting, for a table."""
+    """A setting's value as people read it."""
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     return number(value) if value is None or isinstance(value, float) else str(value)
@@ -419,7 +419,7 @@ def plot_history(rows: list[dict], constant: tuple[str, float], ax) -> None:
 
 
 def plot_importance(study: optuna.Study, ax) -> None:
-    """How much of the difference between good and other trials each setting accounts for, as Optuna estimates it."""
+    """Each setting's share in the difference between good and other trials, as Optuna estimates it."""
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in completed}) < 2:
         return plots.plot_message(

@@ -2,11 +2,11 @@
 
     python make_demo_data.py
 
-fakes_dataset: drawn people, and the same with another one's face planted on theirs, as face swaps do it.
-synthetic_dataset: drawn people, and the same carrying the trace that a generator's up-convolutions leave.
+fakes_dataset: drawn people, and the same people with another one's face planted on theirs, as in face swaps.
+synthetic_dataset: drawn people, and the same people with the trace that a generator's up-convolutions leave.
 
 The same seed gives the same pictures on any number of workers, to the byte on one kind of processor; others round
-otherwise, so that a few pixels are some grey levels off. Nobody appears in two parts.
+differently, so a few pixels are some grey levels off. Nobody appears in two parts.
 """
 
 import dataclasses
@@ -31,16 +31,16 @@ from forensics.errors import UserError
 from forensics.running import memory
 from forensics.running.parallel import run_all
 
-# As few as the assignment's lines need: SimpleNet's five epochs on the fakes, and a pre-trained Xception's first on the
-# synthetic images, where a picture costs it a quarter of a second.
+# As few as the assignment's lines need: SimpleNet's five epochs on the fakes, and the first epoch of a pre-trained
+# Xception on the synthetic images, at a quarter of a second a picture.
 NUMBERS = {
     'fakes_dataset': {'train': 800, 'val': 160, 'test': 160},
     'synthetic_dataset': {'train': 400, 'val': 100, 'test': 100},
 }
 DATASETS = tuple(NUMBERS)
 PER_PERSON = 2  # pictures of each class that one person is in
-# A generated picture's grain and resynthesised detail, in units of what the camera's grain would be. Together they
-# make files as large as the real ones are.
+# A generated picture's grain and resynthesised detail, in units of the camera's grain. Together they make files as
+# large as the real ones.
 GENERATED_GRAIN, GENERATED_DETAIL = 0.25, 1.0
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
@@ -81,7 +81,7 @@ def class_counts(dataset: str, part: str, total: int) -> dict[str, int]:
 
 
 def random_numbers(seed: int, *names) -> np.random.Generator:
-    """The random numbers of one picture or one person: whoever draws it, and whenever."""
+    """The random numbers of one picture or one person, the same on any worker and in any order."""
     numbers = [int.from_bytes(str(name).encode(), 'little') for name in names]
     return np.random.default_rng(np.random.SeedSequence([seed, VERSION, *numbers]))
 
@@ -91,7 +91,7 @@ def person_of(seed: int, dataset: str, part: str, number: int):
 
 
 def draw_real(person, rng: np.random.Generator, size: int, moment=None):
-    """One exposure of a person: the picture (0 to 255), what was drawn, and the camera."""
+    """One exposure of a person: (image of 0 to 255, drawn `Picture`, moment, camera)."""
     moment = moment or random_moment(rng)
     picture = draw_face(person, moment, rng, size)
     camera = random_camera(rng)
@@ -139,7 +139,7 @@ def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, peo
 
 def write_picture(path: str, *task) -> None:
     memory.tune_allocator()
-    cv2.setNumThreads(1)  # one process a core is enough, and numbers must not depend on their number
+    cv2.setNumThreads(1)  # one process a core is enough, and pixels must not depend on the number of threads
     Path(path).write_bytes(draw_picture(*task))
 
 
@@ -167,7 +167,7 @@ def people_in(counts: dict[str, int]) -> int:
 
 
 def make_dataset(dataset: str, args) -> None:
-    """Draw into a folder beside the final one, which then takes its name: half a data set never has it."""
+    """Draw into a scratch folder, which takes the final name when it is complete: no half data set ever has it."""
     target = Path(args.output) / dataset
     wanted = card(dataset, args)
     if target.exists():

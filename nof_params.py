@@ -1,4 +1,4 @@
-"""Count the parameters that questions 21, 22 and 24 ask for, and every network's of the project:
+"""Count the parameters that questions 21, 22 and 24 ask for, and those of every network of the project:
 
 python nof_params.py
 """
@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def count_parameters() -> dict:
-    """Random weights are counted: the numbers are the same, and nothing is downloaded."""
+    """Counts of networks with random weights: the numbers are the same, and nothing is downloaded."""
     backbone = build_xception_backbone(pretrained=False)
     xception = get_nof_params(backbone)
     networks = {name: get_nof_params(build_model(name, backbone_weights='none')) for name in MODELS}
