@@ -74,7 +74,7 @@ def aucs(path: Path) -> str:
 
 
 def origin(weights: str | None) -> str:
-    """What an answer has to say of the weights that training started from."""
+    """A warning for the answer if the backbone began with random weights."""
     return '; the backbone began with RANDOM weights' if weights == 'random' else ''
 
 

@@ -34,7 +34,7 @@ from forensics.running import runtime
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
 
-# What every network's training is searched for, and a network's own options where it has them.
+# The search space: TRAINING for every network, OPTIONS for the networks that have them.
 TRAINING = {
     'optimizer': lambda trial: trial.suggest_categorical('optimizer', OPTIMIZERS),
     'lr': lambda trial: trial.suggest_float('lr', 1e-5, 1e-1, log=True),
@@ -51,7 +51,7 @@ VALID = {
     'augmentation': lambda value: isinstance(value, bool),
 }
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-# A running trial gives a sign of life so often, and is repeated when it gave none for so long [seconds].
+# A running trial gives a sign of life every HEARTBEAT seconds, and is repeated after GRACE seconds without one.
 HEARTBEAT, GRACE = 5, 20
 COLUMNS = (
     'optimizer', 'rate', 'loss', 'accuracy', 'model', 'augmentation', *OPTIONS, 'epoch', 'epochs', 'outcome', 'trial',
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     study = open_study(storage, args, experiment.setup())
     table = Path(OUTPUT_DIR) / f'{args.dataset}_search.md'
 
-    def write_tables() -> None:  # after every trial: a search takes long, and who waits wants to read
+    def write_tables() -> None:  # after every trial, to be read while the search goes on
         rows = all_rows(storage, args.dataset)
         write_markdown(table, rows, args.dataset, experiment.constant)
         write_csv(table.with_suffix('.csv'), rows)
@@ -126,7 +126,7 @@ class Experiment:
             if name in VALID and not VALID[name](value):
                 kinds = {'optimizer': ', '.join(OPTIMIZERS), 'lr': 'a positive number', 'augmentation': 'true or false'}
                 raise UserError(f'--fix {name}={value}: it can be {kinds[name]}.')
-        self.trial = None  # the number of the one that runs
+        self.trial = None  # the number of the running trial
 
         parts, _ = detectors.open_parts(args.dataset, ('train', 'val'), self.spec.preprocessing)
         self.train, self.validation = parts.values()
@@ -134,7 +134,7 @@ class Experiment:
         labels = [self.validation.label(index) for index in range(len(self.validation))]
         self.constant = scoring.commonest_decision(labels)[0], scoring.constant_accuracy(labels)
 
-        # The one that takes most memory. What its backbone starts from, decided once, holds for every trial.
+        # The network that takes most memory. Its backbone's first weights, decided here, hold for every trial.
         own = {name: self.fixed[name] for name in own if name in self.fixed}
         if 'frozen' in self.space:
             own.setdefault('frozen', False)
@@ -143,7 +143,7 @@ class Experiment:
         check_memory(model, self.train[0][0], args.batch_size)
 
     def setup(self) -> dict:
-        """What must be the same in all trials of a search, or they could not be compared."""
+        """The facts that all trials of a search must share, or they could not be compared."""
         return records.plain(
             {
                 'dataset': self.args.dataset,
@@ -159,7 +159,7 @@ class Experiment:
         )
 
     def weights_argument(self) -> str | None:
-        """Of the first network or, where none was given, what that one got in the end."""
+        """The value of --backbone-weights or, where none was given, the one that fits the first network's weights."""
         return self.args.backbone_weights or {'random': 'none', None: None}.get(self.weights, 'imagenet')
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -168,7 +168,7 @@ class Experiment:
         settings |= self.fixed
         for name, value in {'settings': settings, 'best': None, 'diverged': False}.items():
             trial.set_user_attr(name, value)
-        described = ', '.join(f'{name} {word(value)}' for name, value in settings.items())
+        described = ', '.join(f'{name} {as_text(value)}' for name, value in settings.items())
         print(f'\nTrial {trial.number}: {described}', flush=True)
         trainer = self.trainer(settings)
         best = None
@@ -192,7 +192,7 @@ class Experiment:
         return best['accuracy']
 
     def trainer(self, settings: dict) -> Trainer:
-        """As train_main.py makes it from the same settings, so that the line printed at the end gives these numbers."""
+        """The trainer of train_main.py for these settings, so the line printed at the end gives these numbers."""
         runtime.seed_everything(self.args.seed)
         self.train.transform = self.transforms[settings['augmentation']]
         own = {name: value for name, value in settings.items() if name not in TRAINING}
@@ -239,16 +239,16 @@ def open_storage(url: str | None) -> optuna.storages.RDBStorage:
     try:
         try:
             return connect()
-        except sqlalchemy.exc.DBAPIError:  # such as two searches that make the tables of a new database at once
+        except sqlalchemy.exc.DBAPIError:  # such as when two searches make the tables of a new database at once
             time.sleep(2)
             return connect()
-    except Exception as error:  # each database's driver has its own kinds
+    except Exception as error:  # each database's driver raises its own kinds
         # The URL may hold a password, so it is not repeated.
         raise UserError(f'The --storage cannot be opened ({str(error).splitlines()[0]}).') from error
 
 
 def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, setup: dict) -> optuna.Study:
-    """The search of this model on this data set; an earlier one goes on if it was made alike."""
+    """The search of this model on this data set; an earlier one goes on if its setup is the same."""
     study = optuna.create_study(
         storage=storage,
         study_name=f'{args.dataset}_{args.model}',
@@ -269,12 +269,12 @@ def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, se
 
 
 def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial: Callable[[], None]) -> None:
-    """Run trials until so many are finished. One that was killed, here or on another machine, is repeated."""
-    print(f'{count(study, *FINISHED)} of {trials} trials are finished.')
+    """Run until `trials` are finished. One that was killed, here or on another machine, is repeated."""
+    print(f'{count_trials(study, *FINISHED)} of {trials} trials are finished.')
     waiting = False
     with quiet():
-        while count(study, *FINISHED) < trials:
-            begun = count(study, *FINISHED, TrialState.RUNNING)
+        while count_trials(study, *FINISHED) < trials:
+            begun = count_trials(study, *FINISHED, TrialState.RUNNING)
             if begun >= trials:
                 if not waiting:
                     print('Waiting for trials that run elsewhere; one that was killed is repeated.', flush=True)
@@ -282,7 +282,7 @@ def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial
                 time.sleep(1)
                 optuna.storages.fail_stale_trials(study)
                 continue
-            # A sampler starts from its seed, and a second start must not suggest what the first one did.
+            # A new seed for each trial: with one seed, a resumed search would suggest the first trials again.
             seed = int(np.random.SeedSequence((experiment.args.seed, begun)).generate_state(1)[0])
             study.sampler = optuna.samplers.TPESampler(seed=seed)
             try:
@@ -290,21 +290,21 @@ def search(study: optuna.Study, experiment: Experiment, trials: int, after_trial
             except KeyboardInterrupt:
                 if experiment.trial is not None:
                     optuna.storages.RetryHeartbeatStaleTrialCallback()(study, study.trials[experiment.trial])
-                print(f'\nInterrupted. {count(study, *FINISHED)} of {trials} trials are finished; the same line '
+                print(f'\nInterrupted. {count_trials(study, *FINISHED)} of {trials} trials are finished; the same line '
                       f'repeats this one and goes on.', flush=True)  # fmt: skip
                 raise
             experiment.trial = None
-            print(f'{count(study, *FINISHED)} of {trials} trials are finished.')
+            print(f'{count_trials(study, *FINISHED)} of {trials} trials are finished.')
             after_trial()
 
 
-def count(study: optuna.Study, *states: TrialState) -> int:
+def count_trials(study: optuna.Study, *states: TrialState) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
 
 
 @contextlib.contextmanager
 def quiet():
-    """Without Optuna's remarks that heartbeats, which it has had for years, may still change."""
+    """Silence Optuna's warnings that heartbeats, which it has had for years, may still change."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
         yield
@@ -342,7 +342,7 @@ def rank(row: dict) -> tuple:
 
 
 def all_rows(storage: optuna.storages.RDBStorage, dataset: str) -> list[dict]:
-    """The trials of every model on this data set, since models are what the table compares."""
+    """The trials of every model on this data set: the table compares models."""
     rows = []
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
         if summary.user_attrs.get('setup', {}).get('dataset') == dataset:
@@ -351,7 +351,7 @@ def all_rows(storage: optuna.storages.RDBStorage, dataset: str) -> list[dict]:
 
 
 def write_markdown(path: Path, rows: list[dict], dataset: str, constant: tuple[str, float]) -> None:
-    """The slides' table: optimizer, rate, [loss, accuracy], model; and what else was searched."""
+    """The slides' table: optimizer, rate, [loss, accuracy], model; and the other settings."""
     extra = ['augmentation', *OPTIONS]
     lines = [
         f'# Hyper-parameters searched on {dataset}',
@@ -364,8 +364,8 @@ def write_markdown(path: Path, rows: list[dict], dataset: str, constant: tuple[s
     ]
     for row in rows:
         reached = f'[{number(row["loss"])}, {number(row["accuracy"])}]'
-        cells = [row['optimizer'], f'{row["rate"]:.3g}', reached, row['model'], *(word(row[name]) for name in extra)]
-        cells += [f'{word(row["epoch"])}/{row["epochs"]}', row['outcome'], row['trial']]
+        cells = [row['optimizer'], f'{row["rate"]:.3g}', reached, row['model'], *(as_text(row[name]) for name in extra)]
+        cells += [f'{as_text(row["epoch"])}/{row["epochs"]}', row['outcome'], row['trial']]
         lines.append('| ' + ' | '.join(map(str, cells)) + ' |')
     with records.atomic_path(path) as temporary:
         temporary.write_text('\n'.join(lines) + '\n')
@@ -375,8 +375,8 @@ def number(value: float | None) -> str:
     return '-' if value is None else f'{value:.4g}'
 
 
-def word(value) -> str:
-    """One setting, for a table."""
+def as_text(value) -> str:
+    """A setting's value as people read it."""
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     return number(value) if value is None or isinstance(value, float) else str(value)
@@ -417,7 +417,7 @@ def plot_history(rows: list[dict], constant: tuple[str, float], ax) -> None:
 
 
 def plot_importance(study: optuna.Study, ax) -> None:
-    """How much of the difference between good and other trials each setting accounts for, as Optuna estimates it."""
+    """Each setting's share in the difference between good and other trials, as Optuna estimates it."""
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in completed}) < 2:
         return plots.plot_message(

@@ -2,11 +2,11 @@
 
     python make_demo_data.py
 
-fakes_dataset: drawn people, and the same with another one's face planted on theirs, as face swaps do it.
-synthetic_dataset: drawn people, and the same carrying the trace that a generator's up-convolutions leave.
+fakes_dataset: drawn people, and the same people with another one's face planted on theirs, as in face swaps.
+synthetic_dataset: drawn people, and the same people with the trace that a generator's up-convolutions leave.
 
 The same seed gives the same pictures on any number of workers, to the byte on one kind of processor; others round
-otherwise, so that a few pixels are some grey levels off. Nobody appears in two parts.
+differently, so a few pixels are some grey levels off. Nobody appears in two parts.
 """
 
 import dataclasses
@@ -22,25 +22,25 @@ import numpy as np
 import options
 from forensics import records
 from forensics.data.datasets import CLASSES, DEMO_ROOT, PARTS, read_card
-from forensics.drawing.camera import capture, draw_camera, encode, sensor_grain
+from forensics.drawing.camera import capture, encode, random_camera, sensor_grain
 from forensics.drawing.faces import draw_face
-from forensics.drawing.people import draw_moment, draw_person
-from forensics.drawing.swaps import draw_quality, swap_face
+from forensics.drawing.people import random_moment, random_person
+from forensics.drawing.swaps import random_quality, swap_face
 from forensics.drawing.traces import upconvolved
 from forensics.errors import UserError
 from forensics.running import memory
 from forensics.running.parallel import run_all
 
-# As few as the assignment's lines need: SimpleNet's five epochs on the fakes, and a pre-trained Xception's first on the
-# synthetic images, where a picture costs it a quarter of a second.
+# As few as the assignment's lines need: SimpleNet's five epochs on the fakes, and the first epoch of a pre-trained
+# Xception on the synthetic images, at a quarter of a second a picture.
 NUMBERS = {
     'fakes_dataset': {'train': 800, 'val': 160, 'test': 160},
     'synthetic_dataset': {'train': 400, 'val': 100, 'test': 100},
 }
 DATASETS = tuple(NUMBERS)
 PER_PERSON = 2  # pictures of each class that one person is in
-# A generated picture's grain and resynthesised detail, in units of what the camera's grain would be. Together they
-# make files as large as the real ones are.
+# A generated picture's grain and resynthesised detail, in units of the camera's grain. Together they make files as
+# large as the real ones.
 GENERATED_GRAIN, GENERATED_DETAIL = 0.25, 1.0
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
@@ -80,35 +80,35 @@ def class_counts(dataset: str, part: str, total: int) -> dict[str, int]:
     return {'real': total - fake, 'fake': fake}
 
 
-def stream(seed: int, *names) -> np.random.Generator:
-    """The random numbers of one picture or one person: whoever draws it, and whenever."""
-    words = [int.from_bytes(str(name).encode(), 'little') for name in names]
-    return np.random.default_rng(np.random.SeedSequence([seed, VERSION, *words]))
+def random_numbers(seed: int, *names) -> np.random.Generator:
+    """The random numbers of one picture or one person, the same on any worker and in any order."""
+    numbers = [int.from_bytes(str(name).encode(), 'little') for name in names]
+    return np.random.default_rng(np.random.SeedSequence([seed, VERSION, *numbers]))
 
 
 def person_of(seed: int, dataset: str, part: str, number: int):
-    return draw_person(stream(seed, dataset, part, 'person', number))
+    return random_person(random_numbers(seed, dataset, part, 'person', number))
 
 
 def draw_real(person, rng: np.random.Generator, size: int, moment=None):
-    """One exposure of a person: the picture (0 to 255), what was drawn, and the camera."""
-    moment = moment or draw_moment(rng)
+    """One exposure of a person: (image of 0 to 255, drawn `Picture`, moment, camera)."""
+    moment = moment or random_moment(rng)
     picture = draw_face(person, moment, rng, size)
-    camera = draw_camera(rng)
+    camera = random_camera(rng)
     return capture(picture.image, camera, rng), picture, moment, camera
 
 
 def draw_swap(person, donor, rng: np.random.Generator, size: int):
     """`person` at a moment of their own, with `donor`'s face."""
     image, picture, moment, camera = draw_real(person, rng, size)
-    other = draw_moment(rng)
+    other = random_moment(rng)
     # The swapping network puts the donor into the target's pose and expression, more or less.
     like = {name: getattr(moment, name) + 0.35 * (getattr(other, name) - getattr(moment, name))
             for name in ('yaw', 'pitch', 'smile', 'mouth_open')}  # fmt: skip
     other = dataclasses.replace(other, zoom=moment.zoom, shift=(0.0, 0.0), **like)
     donor = dataclasses.replace(donor, glasses=person.glasses)
     donor_image, donor_picture, _, _ = draw_real(donor, rng, max(size * 3 // 4, 64), other)
-    quality = draw_quality(rng)
+    quality = random_quality(rng)
     swapped, mask = swap_face(image, picture.landmarks, donor_image, donor_picture.landmarks, quality)
     swapped += (mask * sensor_grain(mask.shape, quality.grain * camera.noise, rng))[..., None]
     return swapped, camera
@@ -116,15 +116,15 @@ def draw_swap(person, donor, rng: np.random.Generator, size: int):
 
 def draw_generated(person, rng: np.random.Generator, size: int):
     """`person` as a generator would show them: little grain, and the finest detail resynthesised."""
-    picture = draw_face(person, draw_moment(rng), rng, size)
-    camera = draw_camera(rng)
+    picture = draw_face(person, random_moment(rng), rng, size)
+    camera = random_camera(rng)
     image = capture(picture.image, dataclasses.replace(camera, noise=GENERATED_GRAIN * camera.noise), rng)
     return upconvolved(image, GENERATED_DETAIL * camera.noise, rng), camera
 
 
 def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, people: int, size: int) -> bytes:
     """The JPEG file of one picture."""
-    rng = stream(seed, dataset, part, label, index)
+    rng = random_numbers(seed, dataset, part, label, index)
     number = index // PER_PERSON % people
     person = person_of(seed, dataset, part, number)
     if label == 'real':
@@ -139,7 +139,7 @@ def draw_picture(seed: int, dataset: str, part: str, label: str, index: int, peo
 
 def write_picture(path: str, *task) -> None:
     memory.tune_allocator()
-    cv2.setNumThreads(1)  # one process a core is enough, and numbers must not depend on their number
+    cv2.setNumThreads(1)  # one process a core is enough, and pixels must not depend on the number of threads
     Path(path).write_bytes(draw_picture(*task))
 
 
@@ -167,7 +167,7 @@ def people_in(counts: dict[str, int]) -> int:
 
 
 def make_dataset(dataset: str, args) -> None:
-    """Draw into a folder beside the final one, which then takes its name: half a data set never has it."""
+    """Draw into a scratch folder, which takes the final name when it is complete: no half data set ever has it."""
     target = Path(args.output) / dataset
     wanted = card(dataset, args)
     if target.exists():

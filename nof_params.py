@@ -1,4 +1,4 @@
-"""Count the parameters that questions 21, 22 and 24 ask for, and every network's of the project:
+"""Count the parameters that questions 21, 22 and 24 ask for, and those of every network of the project:
 
 python nof_params.py
 """
@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def count_parameters() -> dict:
-    """Random weights are counted: the numbers are the same, and nothing is downloaded."""
+    """Counts of networks with random weights: the numbers are the same, and nothing is downloaded."""
     backbone = build_xception_backbone(pretrained=False)
     xception = get_nof_params(backbone)
     networks = {name: get_nof_params(build_model(name, backbone_weights='none')) for name in MODELS}
@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Question 21, input dimension of Xception's fc:  {counts['fc_input']:>12,}")
     print(f'Question 22, parameters of Xception:            {counts["Xception"]:>12,}')
     print(f'Question 24, parameters added by the new head:  {counts["added_by_the_head"]:>12,}')
-    for name, count in counts['networks'].items():
-        print(f'{name:48}{count:>12,}')
+    for name, parameters in counts['networks'].items():
+        print(f'{name:48}{parameters:>12,}')
     path = Path(OUTPUT_DIR) / 'nof_params.json'
     records.write_json(path, counts)
     print(f'Wrote {path}')

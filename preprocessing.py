@@ -5,7 +5,7 @@
     python preprocessing.py --no-detect --real X/real --fake X/fake --output ../X_split
 
 The last line divides pictures that are face crops already. OUTPUT gets {train,val,test}/{real,fake}/, manifest.csv
-(one row a crop), left_out.csv (what is not in it, and why) and the card dataset.json. A second start of the same line
+(one row a crop), left_out.csv (what is not in it, and why) and the card dataset.json. Running the same line again
 does only what is missing. Layouts that --from knows: FaceForensics++, Celeb-DF, DFDC, UADFV, the assignment's, plain
 real/ and fake/, or a CSV with the columns path,label,group.
 
@@ -209,7 +209,7 @@ def regroup(source: Source, how: str) -> Source:
 
 
 class Journal:
-    """What has been done, a line of JSON a source, added as the results come: a killed run loses next to nothing."""
+    """The finished sources, a line of JSON each, appended as they finish: a killed run loses next to nothing."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -231,7 +231,7 @@ class Journal:
 
 
 def stamp(source: Source, settings: Settings) -> list:
-    """A source is done again when its file, its label or the settings changed."""
+    """[size, time, label, settings] of a source, which is done again when any of them has changed."""
     try:
         facts = os.stat(source.path)
         return [facts.st_size, facts.st_mtime_ns, source.label, settings.digest()]
@@ -243,7 +243,7 @@ def extract_all(
     sources: list[Source], journal: Journal, output: Path, settings: Settings, jobs: int | None, cluster: str | None
 ) -> None:
     """Bring the journal and the crops up to date."""
-    there = places(output)
+    there = crop_paths(output)
     todo = {}
     for source in sources:
         entry, now = journal.entries.get(source.path), stamp(source, settings)
@@ -281,7 +281,7 @@ def divide(sources: list[Source], journal: Journal, args: argparse.Namespace) ->
     if args.split or not given:
         parts = splits.assign_parts(labels, groups, ratios, args.seed)
     else:
-        # The sources say where (some of) their files belong; what they do not place fills the parts they leave open.
+        # Some sources name their part. The others fill the parts that none names, or all where every part is named.
         parts = [row['part'] for row in rows]
         rest = [index for index, part in enumerate(parts) if not part]
         free = [
@@ -307,8 +307,8 @@ def divide(sources: list[Source], journal: Journal, args: argparse.Namespace) ->
     }
 
 
-def places(output: Path) -> dict[str, Path]:
-    """Where each crop lies. One that was made again lies among the new ones and hides the old."""
+def crop_paths(output: Path) -> dict[str, Path]:
+    """{name: path} of all crops. One that was made again is in the work folder, and hides the old one in its part."""
     folders = [output / part / label for part in PARTS for label in CLASSES] + [output / WORK / 'crops']
     return {
         entry.name: Path(entry.path)
@@ -319,13 +319,13 @@ def places(output: Path) -> dict[str, Path]:
     }
 
 
-def place(rows: list[dict], journal: Journal, output: Path) -> None:
-    """Move every crop where its row says, and the crops of former runs that no row wants out of the parts."""
+def move_crops(rows: list[dict], journal: Journal, output: Path) -> None:
+    """Move every crop to the path in its row, and crops of earlier runs that no row wants back to the work folder."""
     wanted = {row['name']: output / row['file'] for row in rows if row['part']}
     for part in PARTS:
         for label in CLASSES:
             (output / part / label).mkdir(parents=True, exist_ok=True)
-    there = places(output)
+    there = crop_paths(output)
     for part in PARTS:
         for label in CLASSES:
             folder = output / part / label
@@ -403,7 +403,7 @@ def summarise(sources: list[Source], rows: list[dict], left_out: list[dict], fac
 
 
 def check_output(output: Path) -> None:
-    """Never mix with what somebody else put there."""
+    """Refuse a folder that holds other files than this command's."""
     if output.exists() and not output.is_dir():
         raise UserError(f'{output} is a file; --output names a folder.')
     if output.is_dir() and any(output.iterdir()) and not (output / WORK).is_dir():
@@ -418,7 +418,7 @@ def main(argv: list[str] | None = None) -> int:
     options.apply(args)
     output = Path(args.output)
     check_output(output)
-    splits.parse_ratios(args.split or DEFAULT_SPLIT)  # a mistake in it shall not cost an hour of cropping
+    splits.parse_ratios(args.split or DEFAULT_SPLIT)  # a mistake in it must not cost an hour of cropping
     settings = Settings(
         size=None if args.keep_scale else args.size,
         frames=args.frames,
@@ -443,7 +443,7 @@ def main(argv: list[str] | None = None) -> int:
                 f'Not one crop came of {len(sources):,} sources; {output / "left_out.csv"} says why. '
                 f'For pictures that are face crops already, add --no-detect.'
             )
-        place(rows, journal, output)
+        move_crops(rows, journal, output)
         kept = sorted((row for row in rows if row['part']), key=lambda row: (PARTS.index(row['part']), row['file']))
         write_csv(output / 'manifest.csv', MANIFEST, kept)
         counts = Counter((row['part'], row['label']) for row in kept)

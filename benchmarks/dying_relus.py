@@ -1,10 +1,10 @@
-"""What Adam's first steps do to SimpleNet, with PyTorch's first weights and with ours, layer by layer:
+"""Show how Adam's first steps change SimpleNet's layers, with PyTorch's first weights and with ours:
 
 python benchmarks/dying_relus.py
 
-Of each layer, on some 80 pictures of the validation part: the units that are above zero for at least one picture, and
-how far one picture's value of a unit is from another's, as a share of how far it is from zero. docs/first_weights.md
-tells what the table says.
+Each cell gives, for one layer and some 80 pictures of the validation part, the share of units that are above zero for
+at least one picture, and the spread of a unit's values over the pictures as a share of their mean size.
+docs/first_weights.md explains the table.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def with_pytorchs_weights(net: nn.Module) -> nn.Module:
 
 
 def first_steps(net: nn.Module, train, seed: int):
-    """(steps so far, the last one's loss), each time that it is worth a look."""
+    """Train; yield (steps so far, the last one's loss) at each of STEPS."""
     optimizer = make_optimizer('Adam', net, lr=0.001)
     yield 0, float('nan')
     batches = Batches(train, 32, torch.device('cpu'), shuffle=True, seed=seed)
@@ -73,12 +73,12 @@ def first_steps(net: nn.Module, train, seed: int):
 
 @torch.no_grad()
 def look(net: nn.Module, pictures: torch.Tensor) -> list[tuple[float, float]]:
-    """Of each layer (the share of living units, the spread over pictures as a share of the mean size)."""
+    """(share of living units, spread over pictures as a share of the mean size) for each layer."""
     found = {}
 
     def keep(name: str):
         def hook(module, inputs, outputs) -> None:
-            values = outputs.flatten(2).amax(2) if outputs.dim() == 4 else outputs  # a channel lives by its best place
+            values = outputs.flatten(2).amax(2) if outputs.dim() == 4 else outputs  # a channel lives by its maximum
             found[name] = (
                 (values.amax(0) > 0).float().mean().item(),
                 (values.std(0).mean() / values.abs().mean()).item(),

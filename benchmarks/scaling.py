@@ -1,4 +1,4 @@
-"""How the cost of a training grows with the number of images, with their size and with the number of processes:
+"""Measure how the cost of a training grows with the number of images, with their size and with the number of processes:
 
 python benchmarks/scaling.py --json scaling.json     # some five minutes on two slow cores
 
@@ -82,7 +82,7 @@ def draw_pictures(folder: Path, images: int, pixels: int) -> None:
 
 
 def run(folder: Path, model: str, pixels: int, processes: int) -> dict:
-    """The row's own process or processes; the first one's figures, the memory of all."""
+    """Measure one row in its own process or processes: the first one's figures, and the memory of all."""
     line = [__file__, '--one', str(folder), model, str(pixels)]
     launch = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}'] if processes > 1 else []
     environment = {**os.environ, 'OMP_NUM_THREADS': str(max(1, (os.cpu_count() or 1) // processes))}
@@ -108,7 +108,7 @@ def measure(folder: Path, model_name: str, pixels: int) -> None:
         start = time.monotonic()
         dataset = FacesDataset(str(folder), Preprocessing(pixels).train_transform())
         if pixels != Preprocessing.size:
-            dataset.transform.transforms.pop(0)  # the pictures have the size
+            dataset.transform.transforms.pop(0)  # the pictures have this size already
         seconds['list'] = time.monotonic() - start
         start = time.monotonic()
         datasets.fingerprint(folder)
@@ -127,7 +127,7 @@ def measure(folder: Path, model_name: str, pixels: int) -> None:
         return {**seconds, 'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
     found = distributed.together(figures)()
-    sys.__stdout__.write(json.dumps(found) + '\n')  # all processes, also those that otherwise are silent
+    sys.__stdout__.write(json.dumps(found) + '\n')  # from all processes, also those that are silent otherwise
     sys.__stdout__.flush()
 
 

@@ -1,9 +1,9 @@
-"""How much of a training is luck? The assignment's line with several seeds, and with the kernels of other processors:
+"""Measure how much of a training is luck: the assignment's line with several seeds and other processors' kernels:
 
 python benchmarks/seeds.py -m SimpleNet -d fakes_dataset -e 5 --seeds 0 1 2 --kernels own avx2 default
 
 Each run is `train_main.py` and `numerical_analysis.py` in a folder of its own, which is kept, so that an interrupted
-benchmark goes on. Dead: all test pictures get the same scores. docs/first_weights.md holds what was measured.
+benchmark goes on. A run is dead if all test pictures get the same scores. docs/first_weights.md holds the results.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.judging import scoring  # noqa: E402
 
-KERNELS = {  # what one processor can imitate
+KERNELS = {  # the processors that one can imitate
     'own': {},
     'avx2': {'ATEN_CPU_CAPABILITY': 'avx2', 'ONEDNN_MAX_CPU_ISA': 'AVX2'},
     'default': {'ATEN_CPU_CAPABILITY': 'default', 'ONEDNN_MAX_CPU_ISA': 'SSE41'},
@@ -93,12 +93,12 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
 
 def run(script: str, words: list, args: argparse.Namespace, folder: Path, kernels: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    place = {datasets.ROOT_VARIABLE: str(datasets.find_dataset(args.dataset).parent.resolve())}
+    data_root = {datasets.ROOT_VARIABLE: str(datasets.find_dataset(args.dataset).parent.resolve())}
     command = [sys.executable, PROJECT / script, '-d', args.dataset, '-m', args.model, *words]
     with open(folder / 'log.txt', 'a') as log:
         done = subprocess.run(
-            [str(word) for word in command],
-            cwd=folder, env={**os.environ, **KERNELS[kernels], **place}, stdout=log, stderr=log,
+            list(map(str, command)),
+            cwd=folder, env={**os.environ, **KERNELS[kernels], **data_root}, stdout=log, stderr=log,
         )  # fmt: skip
     if done.returncode:
         sys.exit(f'{script} ended with status {done.returncode}: see {folder / "log.txt"}')

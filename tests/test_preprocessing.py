@@ -23,7 +23,7 @@ import preprocessing
 from forensics.data.datasets import CLASSES, PARTS, class_files
 from forensics.data.splits import crossing_groups
 from forensics.drawing.faces import draw_face
-from forensics.drawing.people import draw_moment, draw_person
+from forensics.drawing.people import random_moment, random_person
 from forensics.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,7 @@ def portraits() -> list[Image.Image]:
     drawn = []
     for seed in (2, 3, 5, 7):
         rng = np.random.default_rng(seed)
-        picture = draw_face(draw_person(rng), draw_moment(rng), rng)
+        picture = draw_face(random_person(rng), random_moment(rng), rng)
         drawn.append(Image.fromarray((np.clip(picture.image, 0, 1) * 255 + 0.5).astype(np.uint8)))
     return drawn
 
@@ -269,8 +269,8 @@ def test_keep_scale_resamples_no_pixel(media, tmp_path):
         assert side == crop.shape[1] and abs(side - 1.4 * max(float(row['w']), float(row['h']))) < 0.6
         left = round(float(row['x']) + float(row['w']) / 2 - side / 2)
         top = round(float(row['y']) + float(row['h']) / 2 - side / 2)
-        places = [(y, x) for y in range(max(0, top - 1), top + 2) for x in range(max(0, left - 1), left + 2)]
-        assert any(np.array_equal(source[y : y + side, x : x + side], crop) for y, x in places)
+        corners = [(y, x) for y in range(max(0, top - 1), top + 2) for x in range(max(0, left - 1), left + 2)]
+        assert any(np.array_equal(source[y : y + side, x : x + side], crop) for y, x in corners)
 
 
 # --- starting again ------------------------------------------------------------------------------------------------

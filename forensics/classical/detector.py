@@ -1,7 +1,6 @@
 """Detectors that are no networks: features, a small classifier, a calibration.
 
-scikit-learn trains them. What they learned is kept as plain arrays, from which a few lines of NumPy give the same
-decisions.
+scikit-learn trains them. They are stored as plain arrays, from which a few lines of NumPy give the same decisions.
 """
 
 import itertools
@@ -22,8 +21,8 @@ from forensics.judging.detector import Detector, Doubts
 FORMAT = 'classical detector 1'
 FOLDS = 5
 
-# What is tried for each, by cross-validation. `gamma` is in units of one over the number of features, where
-# scikit-learn's own default ('scale') is 1, the features being scaled.
+# The values that cross-validation tries. `gamma` is in units of one over the number of features; as the features are
+# scaled, scikit-learn's own default ('scale') is 1.
 GRIDS: dict[str, dict[str, list]] = {
     'svm-poly': {'C': [0.1, 1, 10], 'degree': [2, 3], 'coef0': [0, 1]},
     'svm-linear': {'C': [0.001, 0.01, 0.1, 1]},
@@ -84,7 +83,7 @@ def pipeline(kind: str, nof_features: int, seed: int = 0):
 def fit(
     kind: str, vectors: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int = 0
 ) -> tuple[Classifier, float | None]:
-    """The classifier and the AuC that its hyper-parameters reached in cross-validation (None without a choice)."""
+    """The classifier and the AuC that its hyper-parameters reached in cross-validation (None if there are none)."""
     if kind == 'k-means':
         return fit_k_means(vectors, labels, seed), None
     from sklearn.model_selection import GridSearchCV
@@ -134,7 +133,7 @@ def from_pipeline(kind: str, fitted) -> Classifier:
 
 
 def fit_k_means(vectors: np.ndarray, labels: np.ndarray, seed: int) -> Classifier:
-    """Two clusters found without the labels; these only say which of the two has more of the fakes."""
+    """Two clusters found without the labels; the labels only decide which one is fake."""
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 
@@ -148,7 +147,7 @@ def fit_k_means(vectors: np.ndarray, labels: np.ndarray, seed: int) -> Classifie
 
 
 def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Platt's: the P(fake) = 1 / (1 + exp(-(slope * decision + offset))) that suits these decisions best.
+    """Platt scaling: the slope and offset for which P(fake) = 1 / (1 + exp(-(slope * decision + offset))) fits best.
 
     The slope stays positive. A detector whose decisions point the wrong way on validation is a bad one, and turning
     it round would hide that.
@@ -156,7 +155,7 @@ def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, floa
     from scipy.optimize import minimize
 
     nof_fake, nof_real = labels.sum(), (1 - labels).sum()
-    # Not 0 and 1, so that classes that can be told apart without an error do not give an infinite slope.
+    # Not 0 and 1, or perfectly separable classes would give an infinite slope.
     target = np.where(labels == 1, (nof_fake + 1) / (nof_fake + 2), 1 / (nof_real + 2))
     unit = decisions.std() or 1.0
 
@@ -172,7 +171,7 @@ def fit_calibration(decisions: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 
 class ClassicalDetector(Detector):
-    """Scores images with what lies in one file."""
+    """Scores images. All that it needs is in one file."""
 
     def __init__(self, extractors: Sequence, classifier: Classifier, calibration: dict[str, float], run: dict):
         self.extractors, self.classifier, self.calibration, self.run = extractors, classifier, calibration, run
@@ -228,7 +227,7 @@ def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDe
         if metadata['format'] != FORMAT:
             raise ValueError(f'its format is "{metadata["format"]}"')
         extractors = [make_extractor(settings, arrays, build_network) for settings in metadata['features']]
-        classifier = Classifier(**metadata['classifier'], arrays=arrays_of(arrays, 'classifier'))
+        classifier = Classifier(**metadata['classifier'], arrays=arrays_under(arrays, 'classifier'))
         detector = ClassicalDetector(extractors, classifier, metadata['calibration'], metadata['run'])
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -250,20 +249,20 @@ def make_extractor(settings: dict, arrays: dict[str, np.ndarray], build_network:
 
     network = build_network(features.DEEP[kind])
     extractor = features.Deep(kind, network, **settings)
-    state = {name: torch.from_numpy(values) for name, values in arrays_of(arrays, kind).items()}
+    state = {name: torch.from_numpy(values) for name, values in arrays_under(arrays, kind).items()}
     extractor.network.load_state_dict(state)
     return extractor
 
 
-def arrays_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def arrays_under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix + '.'): values for name, values in arrays.items() if name.startswith(prefix + '.')}
 
 
-# --- is this what the detector knows? --------------------------------------------------------------------------
+# --- doubts about the input ------------------------------------------------------------------------------------
 
 
 def describe_training(sizes: Sequence[tuple[int, int]], vectors: np.ndarray, extractors: Sequence) -> dict:
-    """What `tell_doubts` compares new images with."""
+    """The size and spectral tails of the training images, with which `tell_doubts` compares new ones."""
     size = list(sizes[0]) if len(set(sizes)) == 1 else None
     facts = {'size': size}
     tails = spectral_tails(vectors, extractors)

@@ -1,4 +1,4 @@
-"""What the classical detectors look at: an image becomes a vector.
+"""Features for the classical detectors: an image becomes a vector.
 
 spectrum      the azimuthal power spectrum (300 values)
 resnet50      ResNet-50's pooled features (2048)
@@ -25,7 +25,7 @@ from forensics.pictures.files import open_image
 from forensics.running import parallel
 
 CACHE_DIR = Path('.cache') / 'features'
-VERSION = 1  # of what lies in the cache: raise it when a feature's numbers change
+VERSION = 1  # of the cached features: raise it when their numbers change
 CHUNK = 16  # images a task
 
 DEEP = {  # their names in the model registry
@@ -35,7 +35,7 @@ DEEP = {  # their names in the model registry
 }
 ALIASES = {'both': 'spectrum+resnet50'}
 
-# The lab report's: four pictures out of one.
+# The lab report's: four pictures from one.
 AUGMENTATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     'original': lambda image: image,
     'flip': ImageOps.mirror,
@@ -67,7 +67,7 @@ class Spectrum:
 
     @property
     def recipe(self) -> str:
-        """Names the numbers: the same recipe gives the same vector of the same image."""
+        """The cache's key: the same recipe gives the same vector of the same image."""
         return f'spectrum-{self.variant}-{self.n}'
 
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -78,7 +78,7 @@ class Spectrum:
 
 
 class Deep:
-    """The pooled features of a network: what its last layer, taken off here, would have seen."""
+    """The pooled features of a network: the input of its last layer, which is removed."""
 
     jobs = 1  # PyTorch uses all cores by itself
 
@@ -118,7 +118,7 @@ class Deep:
         return {name: getattr(self, name) for name in names}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The network's weights: a detector's file holds them, so that it needs no other."""
+        """The network's weights: a detector's file holds them, so it needs no other file."""
         return {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
 
 
@@ -134,7 +134,7 @@ def of_files(
     label: str = 'features',
     cluster: str | None = None,
 ) -> np.ndarray:
-    """The same for files, one block of rows an augmentation, from the cache where it knows an image's content."""
+    """`of_images` for files, one block of rows an augmentation. Files of known content come from the cache."""
     items = [(str(Path(file).resolve()), augmentation) for augmentation in augmentations for file in files]
     contents = {}
     for path in dict.fromkeys(path for path, _ in items):
@@ -155,7 +155,7 @@ def _cached(extractor, items: list[tuple[str, str]], keys: list[str], label: str
     try:
         for chunk, vectors in parallel.run_all(_extract, tasks, label, extractor.jobs, cluster, shared=[extractor]):
             found.update(zip(chunk, vectors, strict=True))
-    finally:  # what was computed before an interruption is not computed again
+    finally:  # an interrupted run keeps what it has computed
         if found:
             with records.locked(CACHE_DIR):
                 known = {**_read_cache(store), **found}  # another run may have written meanwhile

@@ -44,7 +44,7 @@ def azimuthal_spectra(
 
 def log_amplitude(grey: np.ndarray) -> np.ndarray:
     """20 ln |F + epsilon| on one half plane; the other half holds the conjugates."""
-    from scipy.fft import rfft2  # SciPy is a tenth of a script's start, and most that import this compute no spectrum
+    from scipy.fft import rfft2  # SciPy is a tenth of a script's start, and most scripts compute no spectrum
 
     spectrum = rfft2(grey)  # twice as fast as NumPy's
     spectrum += EPSILON
@@ -91,7 +91,7 @@ def ring_averages(height: int, width: int, variant: str):
 def resampling(rings: int, n: int) -> np.ndarray:
     """The matrix that evaluates the cubic spline through the rings at n points.
 
-    A spline is linear in the values it goes through, so those of the unit vectors say all about it.
+    A spline is linear in the values it goes through, so the matrix holds the splines through the unit vectors.
     """
     from scipy.interpolate import make_interp_spline
 

@@ -21,8 +21,8 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides how a crop looks. size None keeps each face's own scale; frames None takes the first;
-    format None is png, but leaves a file that needs no change as it is."""
+    """Settings that decide how a crop looks. `size` None keeps each face's own scale; `frames` None takes the first;
+    `format` None is png, but leaves a file that needs no change as it is."""
 
     size: int | None = 256
     frames: int | None = 10
@@ -42,8 +42,8 @@ class Settings:
 def extract(source: Source, file: str, folder: str, settings: Settings) -> dict:
     """{path, crops: [{name, time, x, y, w, h, blur, hash}], left_out: [{time, reason, detail}]}, all plain values.
 
-    `file` is where the source lies seen from a worker. The crops are written into `folder`; their names depend on the
-    source's own path alone, so that whoever repeats the work writes the same files.
+    `file` is the source's path on the worker. The crops are written into `folder`; their names depend only on the
+    source's own path, so repeating the work writes the same files.
     """
     import cv2
 
@@ -57,7 +57,7 @@ def extract(source: Source, file: str, folder: str, settings: Settings) -> dict:
                 else:
                     number = len(found['crops'])
                     found['crops'].append(store(crop, time, number, source, Path(file), Path(folder), settings))
-    except Exception as error:  # whatever is wrong with a file, it costs this file alone
+    except Exception as error:  # a broken file costs only itself
         reason = getattr(error, 'reason', None) or f'{type(error).__name__}: {error}'
         for crop in found['crops']:
             (Path(folder) / crop['name']).unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def pictures(file: Path, settings: Settings) -> Iterator[tuple[float | None, Ima
 
 
 def crops_of(image: Image.Image, settings: Settings) -> Iterator[dict]:
-    """For each face that the policy takes {image, face, square}; otherwise {reason, detail}."""
+    """{image, face, square} for each face that the settings accept, {reason, detail} for what they leave out."""
     if not settings.detect:
         yield whole(image)
         return

@@ -41,11 +41,11 @@ def picture_hash(image: Image.Image) -> np.ndarray:
 
 
 def near_pairs(hashes: np.ndarray, radius: float = NEAR) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(i, j, distance) arrays, i < j, piece by piece: all pairs of hashes, one of them mirrored or not, within radius.
+    """(i, j, distance) arrays, i < j, piece by piece, of all pairs of hashes within radius, mirrored or not.
 
     Exact, and not quadratic: a k-d tree over the directions in which these hashes vary most leaves few candidates
-    (projecting can only bring points together, so none is missed), and those are compared in full. Of a crowd of
-    identical hashes each one is paired with the first alone. Memory is bounded by the pieces.
+    (projecting can only bring points together, so none is missed), and those are compared in full. Identical hashes
+    are paired only with the first of them. The pieces bound the memory.
     """
     from scipy.spatial import cKDTree
 
@@ -79,7 +79,7 @@ def near_pairs(hashes: np.ndarray, radius: float = NEAR) -> Iterator[tuple[np.nd
 
 
 def same_picture(one: Image.Image, other: Image.Image) -> bool:
-    """Are two near-duplicates copies of one picture, rather than a photograph and a fake made from it?
+    """True if two near-duplicates are copies of one picture, not a photograph and a fake made from it.
 
     Encoding and resampling change every place a little; a planted face changes one place a lot.
     """
@@ -90,7 +90,7 @@ def same_picture(one: Image.Image, other: Image.Image) -> bool:
 
 
 def nearest_across(hashes: np.ndarray, kinds: np.ndarray, most: int = 1000) -> list[tuple[int, int, float]]:
-    """(i, j, distance), nearest first: for some pictures, evenly chosen, the nearest one of another kind."""
+    """(i, j, distance), nearest first, of `most` evenly chosen pictures and the nearest one of another kind."""
     chosen = np.unique(np.linspace(0, len(hashes) - 1, most).astype(int)) if len(hashes) else []
     best: dict[int, tuple[int, float]] = {}
     queries = hashes[chosen].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Readers of the layouts in which people have their media: each turns a folder into a list of labelled sources.
+"""Readers of the layouts of data sets: each turns a folder into labelled sources.
 
 | layout           | how it is recognised                                      | group                               |
 |------------------|-----------------------------------------------------------|-------------------------------------|
@@ -25,9 +25,9 @@ from forensics.pictures.video import is_video_file
 
 @dataclass(frozen=True)
 class Source:
-    """An image or a video, and what its data set says of it.
+    """An image or a video with its label, groups and part.
 
-    Items that share one of their groups must stay in one part. `part` is empty where the data set does not say.
+    Sources that share a group must stay in one part. `part` is empty where the data set does not say.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Source:
 
 
 def read_input(path: str | Path, label: str) -> list[Source]:
-    """What `--real PATH` or `--fake PATH` names: a folder, a file, or a CSV whose labels must agree."""
+    """The sources in the PATH of `--real` or `--fake`: a folder, a file, or a CSV whose labels must agree."""
     path = Path(path)
     if path.is_dir():
         return [Source(str(file), label, (str(file),)) for file in media_files(path)]
@@ -121,7 +121,7 @@ def is_assignment(root: Path) -> bool:
 
 def read_uadfv(root: Path) -> Iterator[Source]:
     """UADFV/fake/0000_fake.mp4 was made from UADFV/real/0000.mp4. Some copies hold frames instead of videos, in
-    folders of the video's name."""
+    folders named after the video."""
     for label in CLASSES:
         folder = child(root, label)
         files = [file for file in sorted(folder.iterdir()) if is_video_file(file)] or media_files(folder)
@@ -143,9 +143,9 @@ def is_uadfv(root: Path) -> bool:
 def read_faceforensics(root: Path) -> Iterator[Source]:
     """manipulated_sequences/METHOD/COMPRESSION/videos/TARGET_SOURCE.mp4; frames in images/TARGET_SOURCE/ too.
 
-    A swap belongs to both of its people. The actors of DeepFakeDetection are all swapped with one another, so that
-    they would be one group: a swap counts there for the one who was filmed. The official splits are taken where
-    train.json, val.json and test.json lie in the data set's folder or in splits/.
+    A swap belongs to both of its people. The actors of DeepFakeDetection are all swapped with one another, so they
+    would be one group: there a swap belongs only to the person filmed. The official splits are used if train.json,
+    val.json and test.json lie in the data set's folder or in splits/.
     """
     official = {}
     for part in PARTS:
@@ -173,8 +173,8 @@ def is_faceforensics(root: Path) -> bool:
 def read_celeb_df(root: Path) -> Iterator[Source]:
     """Celeb-synthesis/id0_id16_0000.mp4 shows the face of person 16 in a video of person 0.
 
-    Its swaps join nearly all of its people, so that keeping both together would leave one group: a swap counts for
-    the one who was filmed. The videos in List_of_testing_videos.txt are the test part.
+    Its swaps join nearly all of its people, so keeping both together would leave one group: a swap belongs only to
+    the person filmed. The videos in List_of_testing_videos.txt are the test part.
     """
     listed = root / 'List_of_testing_videos.txt'
     lines = listed.read_text().splitlines() if listed.exists() else []
@@ -193,7 +193,7 @@ def is_celeb_df(root: Path) -> bool:
 
 def read_dfdc(root: Path) -> Iterator[Source]:
     """metadata.json: {"a.mp4": {"label": "FAKE", "original": "b.mp4"}, ...}. All fakes of an original stay with it.
-    Its "split" is "train" for every video, so it is not taken for a part."""
+    Its "split" is "train" for every video, so it is ignored."""
     for metadata in sorted(root.rglob('metadata.json')):
         for name, facts in sorted(read_json(metadata).items()):
             label = str(facts.get('label', '')).lower()
@@ -220,7 +220,7 @@ class Layout:
     read: Callable[[Path], Iterator[Source]]
 
 
-# The first that recognises a folder reads it, so the particular stand before the general.
+# The first layout that recognises a folder reads it, so the specific ones come first.
 LAYOUTS = (
     Layout('FaceForensics++', is_faceforensics, read_faceforensics),
     Layout('Celeb-DF', is_celeb_df, read_celeb_df),

@@ -1,7 +1,7 @@
-"""Shortcuts: what tells the classes apart without looking at a face.
+"""Shortcuts: facts that tell the classes apart without looking at a face.
 
-A detector that was trained where all fakes are PNG files, or where all photographs come from one camera, has learned
-that. The probe asks how well each such fact alone predicts the label.
+A detector trained where all fakes are PNG files, or all photographs come from one camera, learns just that. The probe
+measures how well each such fact alone predicts the label.
 """
 
 import hashlib
@@ -54,11 +54,11 @@ def facts(path: str) -> tuple[list[float], bytes, np.ndarray]:
 
 
 def probe(values: np.ndarray, fake: np.ndarray, groups: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """(AuC, lower, upper end of its 99% interval) of a small tree that sees these values alone.
+    """(AuC, lower, upper end of its 99% interval) of a small decision tree that sees only these values.
 
-    The tree is judged on groups that it was not grown on, so that it needs no direction to be guessed and a set of
-    two dozen pictures gives no high number by chance. The interval resamples groups, not pictures; it is wide because
-    six probes are made at once.
+    The tree is tested on groups that it was not trained on, so no direction has to be guessed and two dozen pictures
+    give no high number by chance. The interval resamples groups, not pictures; it is wide because six probes are made
+    at once.
     """
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.tree import DecisionTreeClassifier

@@ -1,4 +1,4 @@
-"""Divide a data set into parts by group, and tell whether a division leaks.
+"""Divide a data set into parts by group, and find groups that leak from one part into another.
 
 A group is everything that must stay together: a person, a video, a photograph and the fakes made from it. Pictures of
 one group in two parts let a detector recognise instead of detect.
@@ -22,10 +22,10 @@ def join_groups(names: Sequence[Sequence[str]], pairs: Iterable[tuple[np.ndarray
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(names)
+    nof_items = len(names)
     numbers: dict[str, int] = {}
-    of_item = [[numbers.setdefault(name, count + len(numbers)) for name in own] for own in names]
-    nodes = count + len(numbers)
+    of_item = [[numbers.setdefault(name, nof_items + len(numbers)) for name in own] for own in names]
+    nodes = nof_items + len(numbers)
     i = np.array([item for item, own in enumerate(of_item) for _ in own], dtype=np.intp)
     j = np.array([number for own in of_item for number in own], dtype=np.intp)
     labels = np.arange(nodes)
@@ -38,11 +38,11 @@ def join_groups(names: Sequence[Sequence[str]], pairs: Iterable[tuple[np.ndarray
     for name, number in numbers.items():
         label = int(labels[number])
         called[label] = min(called.get(label, name), name)
-    return [called[int(label)] for label in labels[:count]]
+    return [called[int(label)] for label in labels[:nof_items]]
 
 
 def gather(pieces: Iterable[tuple[np.ndarray, np.ndarray]], most: int = 1_000_000) -> Iterator[tuple]:
-    """Few long pieces instead of many short ones: joining costs as much as there are items, however few the pairs."""
+    """Merge short pieces into long ones: each join costs time for all items, however few its pairs."""
     held, size = [], 0
     for piece in pieces:
         held.append(piece)
@@ -66,9 +66,9 @@ def parse_ratios(text: str) -> tuple[float, float, float]:
 
 
 def assign_parts(labels: Sequence[str], groups: Sequence[str], ratios: Sequence[float], seed: int) -> list[str]:
-    """A part for each item: whole groups, each class in the same proportions, the same for the same seed.
+    """A part for each item: groups stay whole, each class gets the same shares, and a seed gives the same result.
 
-    Groups are shuffled, then placed from the biggest to the smallest, each where its classes are missed most.
+    Groups are shuffled, then placed from the biggest to the smallest, each in the part that lacks its classes most.
     """
     names = sorted(set(groups))
     number = {name: index for index, name in enumerate(names)}
@@ -92,7 +92,7 @@ def assign_parts(labels: Sequence[str], groups: Sequence[str], ratios: Sequence[
 
 
 def balance(labels: Sequence[str], parts: Sequence[str], seed: int, total: int | None = None) -> list[bool]:
-    """Which items to keep so that every part holds as many real as fake ones; `total` limits them all together."""
+    """True for each item to keep, so that every part is half real and half fake; `total` limits all parts together."""
     counts = Counter(zip(parts, labels, strict=True))
     even = {part: min(counts[part, label] for label in CLASSES) for part in PARTS}
     if total is not None and sum(even.values()) * 2 > total:
@@ -109,7 +109,7 @@ def balance(labels: Sequence[str], parts: Sequence[str], seed: int, total: int |
 
 
 def crossing_groups(groups: Sequence[str], parts: Sequence[str]) -> dict[str, list[str]]:
-    """The groups that stand in more than one part, with those parts."""
+    """{group: its parts} for the groups that are in more than one part."""
     where: dict[str, set[str]] = {}
     for group, part in zip(groups, parts, strict=True):
         where.setdefault(group, set()).add(part)

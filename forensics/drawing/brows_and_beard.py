@@ -10,21 +10,21 @@ from forensics.drawing.people import Person
 def paint_brows(canvas: Canvas) -> None:
     rng, brows = canvas.rng, canvas.person.brows
     dark = np.minimum(np.float32(canvas.person.hair['colour']) * 0.75, 0.14) + 0.004
-    count = int(150 * brows['dense'] + 60)
-    side = np.where(np.arange(2 * count) % 2, 1, -1)
-    t = rng.random(2 * count) ** 0.85
-    across = rng.normal(0, 0.42, 2 * count)
+    hairs = int(150 * brows['dense'] + 60)
+    side = np.where(np.arange(2 * hairs) % 2, 1, -1)
+    t = rng.random(2 * hairs) ** 0.85
+    across = rng.normal(0, 0.42, 2 * hairs)
     x = brows['inner'] + t * brows['length'] * 1.5
     middle = brows['y'] + canvas.moment.brow_raise + brows['slope'] * t - 0.09 * np.clip(t - 0.6, 0, 1)
     middle += brows['arch'] * np.sin(np.pi * t**0.8)
     y = middle + across * brows['thick'] * (1.25 - 0.9 * t) * (0.55 + 0.45 * np.clip(t / 0.12, 0, 1))
     lean = (1 - t) ** 2 * 1.1 + 0.2 - 0.55 * t - across * 0.25
-    length = 0.055 + 0.03 * rng.random(2 * count)
+    length = 0.055 + 0.03 * rng.random(2 * hairs)
     tip_x, tip_y = x + length * np.cos(lean), y + length * np.sin(lean)
     u, v = side * np.stack([x, (x + tip_x) / 2, tip_x]), np.stack([y, (y + tip_y) / 2 + 0.006, tip_y])
     paths = canvas.on_face(u, v).swapaxes(0, 1)
-    canvas.strands(paths[:count], dark, 0.5 * brows['dense'] + 0.12)
-    canvas.strands(paths[count:], dark * 0.6, 0.45 * brows['dense'] + 0.1)
+    canvas.strands(paths[:hairs], dark, 0.5 * brows['dense'] + 0.12)
+    canvas.strands(paths[hairs:], dark * 0.6, 0.45 * brows['dense'] + 0.1)
 
 
 def paint_beard(canvas: Canvas) -> None:
@@ -49,19 +49,19 @@ def paint_beard(canvas: Canvas) -> None:
 
 
 def beard_roots(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Where on the face the beard's hairs grow."""
+    """(u, v) of the points on the face from which the beard's hairs grow."""
     person, rng, beard = canvas.person, canvas.rng, canvas.person.beard
-    count = 1500 if beard['kind'] == 'stubble' else 2400
-    u, v = rng.uniform(-1, 1, count), rng.uniform(-person.head['chin'] * 0.985, -0.05, count)
+    hairs = 1500 if beard['kind'] == 'stubble' else 2400
+    u, v = rng.uniform(-1, 1, hairs), rng.uniform(-person.head['chin'] * 0.985, -0.05, hairs)
     width, _ = canvas.width_depth(v)
     u = u * np.minimum(width * 0.97, 0.96)
     zone = beard_zone(person, u.astype(np.float32), v.astype(np.float32))
-    keep = rng.random(count) < zone * (0.55 + 0.45 * beard['dense'])
+    keep = rng.random(hairs) < zone * (0.55 + 0.45 * beard['dense'])
     return u[keep], v[keep]
 
 
 def beard_zone(person: Person, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Where this person's beard grows, 0 to 1."""
+    """How densely the beard grows at each point, 0 to 1."""
     au, my = np.abs(u), -person.mouth['y']
     cheek = -0.5 + person.beard['line'] - 0.45 * bump(au - 0.35, 0, 0.3, 1) + 0.5 * step(au, 0.62, 0.95)
     jaw = step(cheek - v, -0.06, 0.12)

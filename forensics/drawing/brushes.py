@@ -1,4 +1,4 @@
-"""What paints without knowing what: bumps and steps, clean edges, blurs, colours, and layers of paint."""
+"""Painting tools that know nothing of faces: bumps and steps, clean edges, blurs, colours, and layers of paint."""
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ def inside(f: np.ndarray) -> np.ndarray:
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur; wide ones are made on a smaller image, which nobody can see and which is many times faster."""
+    """Gaussian blur. A wide one is computed on a smaller image: many times faster, and nobody can see it."""
     if sigma < 6:
         return cv2.GaussianBlur(image, (0, 0), max(sigma, 0.05))
     rows, columns = image.shape[:2]
@@ -30,7 +30,7 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def shifted(image: np.ndarray, dx: float, dy: float, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
-    """Each pixel shows what lies (dx, dy) pixels from it."""
+    """The image moved so that each pixel shows the one that lies (dx, dy) pixels from it."""
     path = np.float32([[1, 0, dx], [0, 1, dy]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, path, image.shape[::-1], flags=flags, borderMode=border)
@@ -51,7 +51,7 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 class Layer:
-    """Paint upon paint in a small region: colours already multiplied by their coverage."""
+    """A small region to paint on, coat upon coat; `colour` is already multiplied by its coverage `alpha`."""
 
     def __init__(self, u: np.ndarray, v: np.ndarray):
         self.u, self.v = u, v

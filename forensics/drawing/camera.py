@@ -1,7 +1,7 @@
 """A camera: linear light in, a noisy picture of 0 to 255 out, and its JPEG file.
 
-draw_camera(rng) is one camera with one setting; capture(light, camera, rng) is one exposure. Real and fake pictures
-pass the same cameras, so that nothing but the manipulation tells them apart.
+random_camera(rng) gives a camera and its setting; capture(light, camera, rng) takes one exposure. Real and fake
+pictures pass through the same cameras, so that nothing but the manipulation tells them apart.
 """
 
 import io
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-DEMOSAIC = 0.55  # pixels
+DEMOSAIC = 0.55  # blur that demosaicing leaves, in pixels
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Camera:
     quality: int
 
 
-def draw_camera(rng: np.random.Generator) -> Camera:
+def random_camera(rng: np.random.Generator) -> Camera:
     warm, green = rng.normal(0, 0.07), rng.normal(0, 0.02)
     return Camera(
         blur=float(rng.uniform(0.65, 1.1)),
@@ -43,7 +43,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def capture(light: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """Expose `light` (height x width x 3, linear): float32, 0 to 255, not yet rounded."""
+    """Expose `light` (height x width x 3, linear); gives float32 from 0 to 255, not yet rounded."""
     height, width = light.shape[:2]
     image = cv2.GaussianBlur(light, (0, 0), camera.blur)
     # Meter the middle of the frame, as portrait cameras do.
@@ -69,7 +69,7 @@ def sensor_grain(shape: tuple[int, int], noise: float, rng: np.random.Generator)
 
 
 def tone(linear: np.ndarray, contrast: float = 0.0) -> np.ndarray:
-    """Display values, 0 to 1: a shoulder for the highlights, the sRGB curve, and an S-curve of some `contrast`."""
+    """Light to display values, 0 to 1: a shoulder for the highlights, the sRGB curve, and an S-curve of `contrast`."""
     linear = np.maximum(linear, 0)
     linear = np.where(linear > 0.55, 1 - 0.45 * np.exp(-(linear - 0.55) / 0.45), linear)
     values = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * np.power(linear, np.float32(1 / 2.4)) - 0.055)
@@ -82,7 +82,7 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 
 
 def encode(image: np.ndarray, quality: int, subsampling: int = -1) -> bytes:
-    """The JPEG file of a picture of 0 to 255, without any EXIF."""
+    """The bytes of a picture (0 to 255) as a JPEG file without EXIF."""
     buffer = io.BytesIO()
     Image.fromarray(to_bytes(image)).save(buffer, 'JPEG', quality=quality, subsampling=subsampling)
     return buffer.getvalue()

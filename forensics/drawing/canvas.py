@@ -1,10 +1,10 @@
 """The canvas that a face is painted on: where the head is, how light falls on it, and ways to put paint there.
 
 A head is a solid whose horizontal cuts are ellipses, with a relief of brows, nose, cheeks, lips and chin. Each pixel's
-ray is met with both, so turning the head, its light and its shadows come from the geometry.
+ray is intersected with both, so a turned head, its light and its shadows follow from the geometry.
 
-Units: half a head's width is about 1, the eyes are at height 0, x points right, y up and z at the viewer. Those are the
-picture's; u, v and w are the same for the head, which nods and turns. A head that rolls takes x and y along.
+Units: half a head's width is about 1 and the eyes are at height 0. In the picture x points right, y up and z at the
+viewer; u, v and w are the same axes on the head, and nod and turn with it. When the head rolls, x and y roll too.
 """
 
 import math
@@ -20,9 +20,9 @@ from forensics.drawing.relief import relief
 class Canvas:
     """One picture in the making.
 
-    `image` is what is painted so far. Of each pixel it knows the place in the picture (`x`, `y`) and on the head (`u`,
-    `v`, and its depth `z`), how much of it the head covers (`head_mask`), and, once there is skin, the light there
-    (`light_map`). `u` and `z` hold inside `box` alone, which is the part of the picture that the head is in.
+    `image` holds the paint so far. Each pixel has a position in the picture (`x`, `y`) and on the head (`u`, `v`, with
+    depth `z`), a share that the head covers (`head_mask`) and, once there is skin, its light (`light_map`). `u` and `z`
+    are valid only inside `box`, the part of the picture that holds the head.
     """
 
     def __init__(self, person: Person, moment: Moment, rng: np.random.Generator, size: int):
@@ -52,12 +52,12 @@ class Canvas:
     # the head's geometry
 
     def upright(self, x, y):
-        """Directions in the picture -> as if the head did not roll."""
+        """Undo the head's roll: (x, y) of the picture -> (x, y) of an upright head."""
         c, s = np.float32(math.cos(self.moment.roll)), np.float32(math.sin(self.moment.roll))
         return c * x + s * y, -s * x + c * y
 
     def width_depth(self, v: np.ndarray, grow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Half the width and the depth of the head (`grow`n by hair) at height v."""
+        """Half the head's width, and its depth, at height v; `grow` adds the hair's thickness."""
         if grow not in self.profiles:
             self.profiles[grow] = self.profile(grow)
         v = np.asarray(v, np.float32)
@@ -66,7 +66,7 @@ class Canvas:
         return found[..., 0].reshape(v.shape), found[..., 1].reshape(v.shape)
 
     def profile(self, grow: float) -> np.ndarray:
-        """Width and depth at 4097 heights from -2 to 2: powers are slow, so that pixels look them up."""
+        """Width and depth at 4097 heights from -2 to 2. Powers are slow, so pixels look them up here."""
         head = self.person.head
         heights = np.linspace(-2, 2, 4097)
         up = np.clip(heights / (head['top'] + grow), 0, 1)
@@ -79,8 +79,8 @@ class Canvas:
         return np.maximum(np.stack([width, depth], -1), 0.06).astype(np.float32)[None]
 
     def solid(self, grow: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where each pixel's ray meets the head: its depth after undoing the pitch, its height v, and a field that is
-        positive where it meets it at all."""
+        """Intersect each pixel's ray with the head: the depth with the pitch undone, the height v, and a field that is
+        positive where the ray hits."""
         m, head = self.moment, self.person.head
         ca, sa = math.cos(m.yaw), math.sin(m.yaw)
         v = self.y * (1 / math.cos(m.pitch)) + self.front(self.x, self.y) * math.tan(m.pitch)
@@ -94,15 +94,15 @@ class Canvas:
         return z, v, np.maximum(4 * np.minimum(within, rim), -1)
 
     def front(self, x, y):
-        """About how far before its axis the head's front lies at (x, y) of the picture: what a nod moves up or down.
-        Without a fold, so that a nod needs no iteration."""
+        """Approximate depth of the head's front at (x, y) of the picture; a nod moves points up or down by it. It is
+        free of folds, so a nod needs no iteration."""
         head = self.person.head
         high = np.where(np.asarray(y) > 0, head['top'], head['chin']) * 1.15
         flat = (1 - np.minimum(np.abs(y / high), 1) ** 6) * (1 - 0.6 * np.minimum(np.abs(x), 1) ** 2.5)
         return (head['depth'] * flat).astype(np.float32)
 
     def head_box(self) -> tuple[slice, slice]:
-        """The part of the picture that the head is in: most of the work need not be done elsewhere."""
+        """The rows and columns that hold the head: most of the work is done only there."""
         rows, columns = np.flatnonzero(self.head_mask.any(axis=1)), np.flatnonzero(self.head_mask.any(axis=0))
         if not len(rows):
             return np.s_[:, :]
@@ -115,7 +115,7 @@ class Canvas:
         ca, sa = math.cos(yaw), math.sin(yaw)
         u = x * ca - z * sa
         if abs(yaw) > 0.03:
-            # The nose hides part of a turned cheek: look again where the ray meets the relief. Half the size will do.
+            # The nose hides part of a turned cheek: look again where the ray meets the relief. Half the size is enough.
             fields = (cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for f in (x, v, z, facing))
             across, height, smooth, near = fields
             part = across * ca - smooth * sa
@@ -144,7 +144,7 @@ class Canvas:
         )
 
     def surface(self, u, v) -> np.ndarray:
-        """Depth w of the head at (u, v), bumps included."""
+        """Depth w of the head at (u, v), relief included."""
         u, v = np.atleast_1d(np.asarray(u, np.float32)), np.atleast_1d(np.asarray(v, np.float32))
         width, depth = self.width_depth(v)
         return depth * np.sqrt(np.maximum(1 - (u / width) ** 2, 0.0)) + self.relief(u, v)
@@ -178,7 +178,7 @@ class Canvas:
         return -gx * length, -gy * length, length
 
     def lit(self, normals, wrap=(0.38, 0.2, 0.12), shadow=1.0) -> np.ndarray:
-        """Diffuse light: light that enters skin comes out farther on, the red most, so the red wraps around edges."""
+        """Diffuse light. Light that enters skin leaves it farther on, red the farthest, so red wraps around edges."""
         nx, ny, nz = normals
         lx, ly, lz = self.light
         direct = nx * lx + ny * ly + nz * lz
@@ -198,7 +198,7 @@ class Canvas:
     # paint
 
     def noise(self, cells: float, channels: int = 1) -> np.ndarray:
-        """Smooth noise of unit variance or so, with `cells` bumps across the image."""
+        """Smooth noise of about unit variance, with `cells` bumps across the image."""
         n = max(int(round(cells)), 2)
         grid = self.rng.standard_normal((n, n, channels), dtype=np.float32)
         return cv2.resize(grid, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
@@ -212,7 +212,7 @@ class Canvas:
         return None if x1 - x0 < 4 or y1 - y0 < 4 else np.s_[y0:y1, x0:x1]
 
     def fine(self, roi: tuple[slice, slice]) -> Layer:
-        """A layer twice as fine over a region, so that lashes and teeth get clean edges."""
+        """A layer of twice the resolution over a region, so that lashes and teeth get clean edges."""
         height, width = self.u[roi].shape
         u, v = (cv2.resize(f[roi], (width * 2, height * 2), interpolation=cv2.INTER_LINEAR) for f in (self.u, self.v))
         return Layer(u, v)

@@ -1,4 +1,4 @@
-"""Eyes and mouth, each on a fine layer of its own: x and y are its coordinates, in half its widths from its middle."""
+"""Eyes and mouth, each on a fine layer of its own. x and y start at its middle, in units of half its width."""
 
 import math
 
@@ -11,7 +11,7 @@ from forensics.drawing.relief import mouth_gap, mouth_line
 
 
 def between(x: np.ndarray, y: np.ndarray, low, high, soft: float) -> np.ndarray:
-    """Coverage of what lies between two curves from corner to corner, whose edges are `soft` wide."""
+    """Coverage of the area between two curves from corner to corner; its edges are `soft` wide."""
     return np.clip((y - low) / soft + 0.5, 0, 1) * np.clip((high - y) / soft + 0.5, 0, 1) * (np.abs(x) < 1)
 
 
@@ -19,7 +19,7 @@ def between(x: np.ndarray, y: np.ndarray, low, high, soft: float) -> np.ndarray:
 
 
 def paint_mouth(canvas: Canvas, at: np.ndarray) -> None:
-    """`at` is the mouth's middle, in pixels."""
+    """Paint the mouth around `at`, its middle in pixels."""
     person, moment, width = canvas.person, canvas.moment, canvas.person.mouth['width']
     roi = canvas.region(at, width * 1.2, width * 1.3)
     if roi is None:
@@ -40,7 +40,7 @@ def paint_mouth(canvas: Canvas, at: np.ndarray) -> None:
 
 
 def paint_lips(canvas: Canvas, layer: Layer, x, y, full, top, bottom) -> None:
-    """Around the gap, which is between `top` and `bottom` and as `full` as a circle's arc."""
+    """Paint lips around the gap from `bottom` to `top`; `full` is 1 in the middle and 0 at the corners."""
     person, moment, mouth = canvas.person, canvas.moment, canvas.person.mouth
     bow = 1 - mouth['bow'] * 0.5 * bump(x, 0, 0.16, 1)
     upper = top + mouth['upper'] * (full**0.75) * bow * (1 - 0.25 * moment.mouth_open)
@@ -84,7 +84,7 @@ def paint_teeth(canvas: Canvas, layer: Layer, x, y, full, top, bottom) -> None:
 
 
 def paint_eye(canvas: Canvas, side: int, at: np.ndarray) -> None:
-    """The eye on the picture's left (side -1) or right (1), whose middle is `at`, in pixels. x points outwards."""
+    """Paint the eye on the picture's left (side -1) or right (1) around `at`, in pixels. x points outwards."""
     eyes, moment, width = canvas.person.eyes, canvas.moment, canvas.person.eyes['width']
     roi = canvas.region(at, width * 1.4, width * 1.2)
     if roi is None:
@@ -121,7 +121,7 @@ def paint_lids(canvas: Canvas, layer: Layer, x, y, arch, top, bottom) -> None:
 
 
 def paint_eyeball(canvas: Canvas, layer: Layer, side: int, x, y, top, bottom) -> None:
-    """White, iris and pupil, and what they mirror: the light, and something paler."""
+    """White, iris and pupil, with two reflections: the light, and a paler one."""
     eyes, moment = canvas.person.eyes, canvas.moment
     opening = eyes['open'] * moment.lids
     gaze_x, gaze_y = x - moment.gaze[0] * side, y - moment.gaze[1]

@@ -1,7 +1,7 @@
 """Drawn faces: a person and a moment in, a picture with landmarks and a face mask out.
 
-Everything is a pure function of its arguments and of one `np.random.Generator`. canvas.py tells where the head is and
-how light falls on it, relief.py how a face stands out of it; the other files paint, each its part.
+The picture depends only on the arguments, one of them an `np.random.Generator`. canvas.py knows where the head is and
+how light falls on it, relief.py shapes the face; each other file paints one part.
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ class Picture:
 
 
 def draw_face(person: Person, moment: Moment, rng: np.random.Generator, size: int = 256) -> Picture:
-    """Draw `person` at `moment`; `rng` makes what neither of them fixes (single hairs, pores, the background)."""
+    """Draw `person` at `moment`; `rng` decides what neither fixes (single hairs, pores, the background)."""
     canvas = Canvas(person, moment, rng, size)
     points = landmarks(canvas)
     bald = person.hair['style'] == 'bald'
-    # From back to front. Another order gives other pictures, also because all take from the same random numbers.
+    # From back to front. Another order gives other pictures, also because all parts share one `rng`.
     paint_background(canvas)
     paint_body(canvas)
     if not bald:
@@ -55,7 +55,7 @@ def draw_face(person: Person, moment: Moment, rng: np.random.Generator, size: in
 
 
 def landmarks(canvas: Canvas) -> dict[str, np.ndarray]:
-    """The points face swaps align by, and a chain around the inner face."""
+    """The points that face swaps align by, and the `outline` of the inner face."""
     person, eyes, mouth = canvas.person, canvas.person.eyes, canvas.person.mouth
     mw = mouth['width']
     corner = -mouth['y'] + float(mouth_line(person, canvas.moment, 1.0)) * mw

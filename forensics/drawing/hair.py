@@ -14,7 +14,7 @@ TONES = (50, 68, 82, 95, 108, 122, 140)  # of 255, from the deepest strands to t
 
 
 def hairline(person: Person, u: np.ndarray) -> np.ndarray:
-    """Height of the hairline above the point u across the face."""
+    """Height v of the hairline at u across the face."""
     hair = person.hair
     au = np.abs(u)
     line = hair['line'] + hair['recede'] * (0.55 - 0.3 * bump(u, 0, 0.25, 1)) - 0.12 * au
@@ -22,7 +22,7 @@ def hairline(person: Person, u: np.ndarray) -> np.ndarray:
 
 
 def hair_extent(person: Person) -> tuple[float, float]:
-    """How much hair adds to the head's outline, and how far down it reaches."""
+    """The hair's thickness around the head, and the height v that it reaches down to."""
     hair = person.hair
     volume = {'buzz': 0.005, 'short': hair['volume'] * 0.7, 'swept': hair['volume'] * 0.8,
               'tied': 0.05, 'curly': 0.16 + 1.6 * hair['volume']}.get(hair['style'], hair['volume'])  # fmt: skip
@@ -35,7 +35,7 @@ def hair_extent(person: Person) -> tuple[float, float]:
 
 
 def hair_light(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Light on hair, and the bright band that locks show across: both as if the hair were a smooth dome."""
+    """The light on hair, and the bright band across it, both as on a smooth dome."""
     head, hair = canvas.person.head, canvas.person.hair
     wide = head['width'] + hair_extent(canvas.person)[0] + 0.05
     dome = 1 - (canvas.x / wide) ** 2 - (np.maximum(canvas.y, 0) / (head['top'] + 0.25)) ** 2
@@ -49,7 +49,7 @@ def hair_light(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paint_hair_behind(canvas: Canvas, light: np.ndarray) -> None:
-    """What shows around the head and, when long, beside the neck."""
+    """The hair that shows around the head and, when long, beside the neck."""
     hair, style = canvas.person.hair, canvas.person.hair['style']
     volume, reach = hair_extent(canvas.person)
     _, v, disc = canvas.solid(volume)
@@ -75,7 +75,7 @@ def falling_streaks(canvas: Canvas) -> np.ndarray:
 
 
 def curtain(canvas: Canvas, streaks: np.ndarray) -> np.ndarray:
-    """Positive where long hair hangs, which falls from the widest place of the head."""
+    """Positive where long hair hangs; it falls from the head's widest point."""
     hair = canvas.person.hair
     volume, reach = hair_extent(canvas.person)
     wide = canvas.person.head['width'] + volume
@@ -124,7 +124,7 @@ def paint_hair(canvas: Canvas, light: np.ndarray, band: np.ndarray) -> None:
 def strands_over_head(canvas: Canvas) -> Iterator[tuple[int, np.ndarray]]:
     """Brightness and strands (n x points x 2, pixels), from the darkest to the brightest."""
     rng, hair, style = canvas.rng, canvas.person.hair, canvas.person.hair['style']
-    count = {'buzz': 160, 'short': 150, 'tied': 85, 'swept': 95}.get(style, 80)
+    strands = {'buzz': 160, 'short': 150, 'tied': 85, 'swept': 95}.get(style, 80)
     clumps = rng.uniform(0, 1, (len(TONES), 4))
     for tone, clump in zip(TONES, clumps, strict=True):
         if style == 'curly':
@@ -132,13 +132,15 @@ def strands_over_head(canvas: Canvas) -> Iterator[tuple[int, np.ndarray]]:
             continue
         # Neighbours share their brightness: hair falls in locks.
         k = np.where(
-            rng.random(count) < 0.5, rng.random(count), (rng.choice(clump, count) + rng.normal(0, 0.035, count)) % 1
+            rng.random(strands) < 0.5,
+            rng.random(strands),
+            (rng.choice(clump, strands) + rng.normal(0, 0.035, strands)) % 1,
         )
-        side = np.where(rng.random(count) < 0.5 + 0.5 * np.clip(hair['part'], -0.6, 0.6), -1.0, 1.0)
+        side = np.where(rng.random(strands) < 0.5 + 0.5 * np.clip(hair['part'], -0.6, 0.6), -1.0, 1.0)
         if style in ('buzz', 'short'):
-            yield tone, cropped(canvas, count)
+            yield tone, cropped(canvas, strands)
         elif style in ('swept', 'tied'):
-            yield tone, combed_back(canvas, count)
+            yield tone, combed_back(canvas, strands)
         else:
             yield tone, parted(canvas, k, side)
     if hair['fringe'] and style in ('bob', 'long', 'tied', 'parted'):
@@ -146,35 +148,35 @@ def strands_over_head(canvas: Canvas) -> Iterator[tuple[int, np.ndarray]]:
             yield tone, fringe(canvas, 60)
 
 
-def curls(canvas: Canvas, count: int) -> np.ndarray:
+def curls(canvas: Canvas, strands: int) -> np.ndarray:
     rng, head = canvas.rng, canvas.person.head
     volume, reach = hair_extent(canvas.person)
-    angle = rng.uniform(-2.3, 2.3, count)
-    r = rng.uniform(0.0, 1.0, count) ** 0.6
+    angle = rng.uniform(-2.3, 2.3, strands)
+    r = rng.uniform(0.0, 1.0, strands) ** 0.6
     inner_v = hairline(canvas.person, (head['width'] * np.sin(angle)).astype(np.float32))
     u = np.sin(angle) * (head['width'] * 0.95 + (volume + 0.03) * r)
     above = inner_v + (head['top'] + volume - inner_v) * r * np.cos(np.clip(angle, -1.5, 1.5)) ** 0.3
-    v = np.where(np.abs(angle) > 1.5, reach + (0.6 - reach) * rng.random(count), above)
-    size = rng.uniform(0.03, 0.07, count)
-    turn = rng.uniform(0, 6.3, (count, 1)) + np.linspace(0, 5.2, 10)[None] * rng.choice([-1, 1], (count, 1))
+    v = np.where(np.abs(angle) > 1.5, reach + (0.6 - reach) * rng.random(strands), above)
+    size = rng.uniform(0.03, 0.07, strands)
+    turn = rng.uniform(0, 6.3, (strands, 1)) + np.linspace(0, 5.2, 10)[None] * rng.choice([-1, 1], (strands, 1))
     uu = u[:, None] + size[:, None] * np.cos(turn)
     vv = v[:, None] + size[:, None] * np.sin(turn)
     return canvas.project(uu, vv, 0.35 * head['depth'] * (1 - r)[:, None])
 
 
-def cropped(canvas: Canvas, count: int) -> np.ndarray:
+def cropped(canvas: Canvas, strands: int) -> np.ndarray:
     """Short pieces on the scalp, combed away from the crown."""
     rng, hair, head = canvas.rng, canvas.person.hair, canvas.person.head
     volume, _ = hair_extent(canvas.person)
-    a, b = rng.uniform(-1, 1, count), rng.random(count)
+    a, b = rng.uniform(-1, 1, strands), rng.random(strands)
     u = a * 0.99
     low = hairline(canvas.person, (u * head['width']).astype(np.float32))
     v = low + (head['top'] - low) * b * 0.99
     limit = np.sqrt(np.maximum(1 - (v.clip(0) / head['top']) ** 2.2, 0))
     u = u * head['width'] * np.maximum(limit, 0.02)
     length = 0.05 if hair['style'] == 'buzz' else 0.07 + 0.25 * hair['volume'] + 0.08 * b - 0.05 * np.abs(a)
-    length = length * rng.uniform(0.6, 1.4, count)
-    lean = np.pi / 2 * 0.9 - u * 1.2 + hair['part'] * 3 + rng.normal(0, 0.15 + 0.3 * hair['mess'], count)
+    length = length * rng.uniform(0.6, 1.4, strands)
+    lean = np.pi / 2 * 0.9 - u * 1.2 + hair['part'] * 3 + rng.normal(0, 0.15 + 0.3 * hair['mess'], strands)
     du, dv = length * np.cos(lean), length * np.sin(lean) * np.where(v < 0.45, -0.6, 1)
     t = np.linspace(0, 1, 5)[None]
     uu = u[:, None] + du[:, None] * t
@@ -184,21 +186,21 @@ def cropped(canvas: Canvas, count: int) -> np.ndarray:
     return canvas.project(uu, vv, ww)
 
 
-def combed_back(canvas: Canvas, count: int) -> np.ndarray:
+def combed_back(canvas: Canvas, strands: int) -> np.ndarray:
     """From the hairline straight back over the head."""
     rng, hair, head = canvas.rng, canvas.person.hair, canvas.person.head
     volume, _ = hair_extent(canvas.person)
     top, wide = head['top'] + volume, head['width'] + volume
-    angle = rng.uniform(-1, 1, count) * 1.85
+    angle = rng.uniform(-1, 1, strands) * 1.85
     u0 = 0.98 * head['width'] * np.sin(angle)
     v0 = hairline(canvas.person, u0.astype(np.float32)) * np.where(np.abs(angle) > np.pi / 2, 0.3, 1)
-    v0 = v0 + rng.uniform(-0.02, 0.06, count)
-    start = rng.random(count) ** 1.3 * 0.7
+    v0 = v0 + rng.uniform(-0.02, 0.06, strands)
+    start = rng.random(strands) ** 1.3 * 0.7
     t = np.linspace(0, 1, 14)[None]
-    tt = start[:, None] + (1 - start[:, None]) * t * rng.uniform(0.5, 1.0, (count, 1))
+    tt = start[:, None] + (1 - start[:, None]) * t * rng.uniform(0.5, 1.0, (strands, 1))
     edge_u = (wide - 0.02) * np.sin(angle * 0.88 + hair['part'] * 0.25)
     edge_v = 0.15 + (top - 0.17) * np.cos(np.clip(angle * 0.88, -1.7, 1.7))
-    uu = u0[:, None] + (edge_u - u0)[:, None] * tt + rng.normal(0, 0.012 * (1 + hair['mess']), (count, 1))
+    uu = u0[:, None] + (edge_u - u0)[:, None] * tt + rng.normal(0, 0.012 * (1 + hair['mess']), (strands, 1))
     lift = volume * 0.9 * np.sin(np.pi * np.clip(tt, 0, 1) ** 0.6) * np.cos(np.clip(angle, -1.5, 1.5))[:, None]
     vv = v0[:, None] + (edge_v - v0)[:, None] * tt + lift * 0.5
     ww = 0.85 * head['depth'] * np.sqrt(np.clip(1 - tt, 0, 1)) * np.cos(np.clip(angle, -1.3, 1.3))[:, None]
@@ -208,7 +210,7 @@ def combed_back(canvas: Canvas, count: int) -> np.ndarray:
 def parted(canvas: Canvas, k: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Arcs from the parting over the side of the head, then straight down; k is 0 for the lowest hair and 1 for the
     uppermost, side -1 or 1."""
-    rng, hair, head, count = canvas.rng, canvas.person.hair, canvas.person.head, len(k)
+    rng, hair, head, strands = canvas.rng, canvas.person.hair, canvas.person.head, len(k)
     volume, reach = hair_extent(canvas.person)
     top, wide = head['top'] + volume, head['width'] + volume
     inner = head['width'] * (0.93 if hair['style'] == 'parted' else 0.86)
@@ -217,25 +219,25 @@ def parted(canvas: Canvas, k: np.ndarray, side: np.ndarray) -> np.ndarray:
     t = np.linspace(0, 1, 14)[None]
     theta = np.minimum(t * 1.9, 1.0) * np.pi / 2
     droop = np.clip(t * 1.9 - 1, 0, 1)
-    drop = (-reach * rng.uniform(0.8, 1.02, count))[:, None] if reach < -0.5 else 0.15 * np.ones((count, 1))
+    drop = (-reach * rng.uniform(0.8, 1.02, strands))[:, None] if reach < -0.5 else 0.15 * np.ones((strands, 1))
     part = hair['part'] * 1.2
     uu = part + (side * a - part)[:, None] * np.sin(theta) ** 1.15 + side[:, None] * 0.05 * droop
-    phase = rng.normal(0, 0.6, (count, 1)) + k[:, None] * 2
+    phase = rng.normal(0, 0.6, (strands, 1)) + k[:, None] * 2
     wave = hair['wave'] * (droop + 0.15) * np.sin(phase + droop * 2.2 * hair['waves'] * np.abs(drop))
-    uu = uu + wave * side[:, None] + rng.normal(0, 0.012, (count, 1))
+    uu = uu + wave * side[:, None] + rng.normal(0, 0.012, (strands, 1))
     vv = b[:, None] * np.cos(theta) ** 0.9 - drop * droop
     ww = np.where(droop > 0, 0.15, head['depth'] * np.cos(theta) * 0.8 * (1 - k[:, None] * 0.6) + 0.15)
     return canvas.project(uu, vv, ww)
 
 
-def fringe(canvas: Canvas, count: int) -> np.ndarray:
+def fringe(canvas: Canvas, strands: int) -> np.ndarray:
     """Down from the crown over the forehead."""
     rng, hair, head = canvas.rng, canvas.person.hair, canvas.person.head
     top = head['top'] + hair_extent(canvas.person)[0]
-    u0 = rng.uniform(-0.62, 0.62, count)
+    u0 = rng.uniform(-0.62, 0.62, strands)
     t = np.linspace(0, 1, 7)[None]
-    end = hair['fringe'] + rng.normal(0, 0.04, count) - 0.1 * np.abs(u0)
-    start = top * rng.uniform(0.8, 0.97, count) - 0.25 * u0**2
+    end = hair['fringe'] + rng.normal(0, 0.04, strands) - 0.1 * np.abs(u0)
+    start = top * rng.uniform(0.8, 0.97, strands) - 0.25 * u0**2
     uu = u0[:, None] * (0.75 + 0.35 * t) + hair['part'] * 0.3 * t
     vv = start[:, None] + (end - start)[:, None] * t
     round_down, round_across = np.clip(1 - (vv / (top + 0.05)) ** 2, 0.02, 1), np.clip(1 - uu**2, 0.1, 1)

@@ -45,7 +45,7 @@ def paint_ear(canvas: Canvas, side: int) -> None:
 
 
 def paint_skin(canvas: Canvas) -> None:
-    """The bare face; `light_map` then knows its light, for what is painted onto it."""
+    """Paint the bare face, and keep its light in `light_map` for the features painted onto it."""
     person, box = canvas.person, canvas.box
     u, v = canvas.u[box], canvas.v[box]
     pores = canvas.noise(canvas.size * 0.7)[box]
@@ -67,7 +67,7 @@ def paint_skin(canvas: Canvas) -> None:
 
 
 def skin_light(canvas: Canvas, z: np.ndarray, normals, shadow: np.ndarray) -> np.ndarray:
-    """Less in hollows; and light wanders within skin before it leaves it, red light the farthest."""
+    """The light on skin: dimmer in hollows, and blurred, because it spreads inside skin, red the farthest."""
     hollow = np.clip((blur(z, canvas.scale * 0.11) - z) * 3.2, 0, 0.6)
     light = canvas.lit(normals, shadow=shadow) * (1 - hollow * 0.9)[..., None]
     light[..., 0] = blur(light[..., 0], canvas.scale * 0.03)
@@ -106,16 +106,16 @@ def skin_spots(canvas: Canvas, looks: np.random.Generator) -> np.ndarray:
     age_spots = int(25 * np.clip((person.age - 45) / 30, 0, 1) * looks.random())
     moles = int(looks.integers(0, 4))
     spots = np.zeros((canvas.size, canvas.size), np.uint8)
-    for count, wide, tall, r, strengths in (
+    for nof_spots, wide, tall, r, strengths in (
         (freckles, 0.42, 0.25, 0.011, (70, 230)),
         (age_spots, 0.6, 0.6, 0.022, (120, 255)),
         (moles, 0.5, 0.5, 0.018, (120, 255)),
     ):
-        if not count:
+        if not nof_spots:
             continue
-        u, v = looks.normal(0, wide, count), looks.normal(-0.25, tall, count)
+        u, v = looks.normal(0, wide, nof_spots), looks.normal(-0.25, tall, nof_spots)
         points = canvas.on_face(np.clip(u, -0.8, 0.8), np.clip(v, -1.1, 0.7))
         radius = max(int(r * canvas.scale * 16), 8)
-        for (x, y), level in zip(points, looks.uniform(*strengths, count), strict=True):
+        for (x, y), level in zip(points, looks.uniform(*strengths, nof_spots), strict=True):
             cv2.circle(spots, (int(x * 16), int(y * 16)), radius, int(level), -1, cv2.LINE_AA, 4)
     return spots

@@ -1,7 +1,7 @@
 """Random people and random moments: the numbers that a drawn face is made from.
 
-A `Person` is what stays the same from picture to picture, a `Moment` what changes. Both are plain values; how the
-numbers are meant can be read where they are used, in relief.py and in the files that paint.
+A `Person` stays the same from picture to picture, a `Moment` changes. Both are plain values; relief.py and the files
+that paint show what each number does.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _IRIS_COLOURS = np.array(
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same from picture to picture. `looks` seeds freckles, moles and the like."""
+    """The features that stay the same from picture to picture. `looks` seeds freckles, moles and the like."""
 
     masculine: float
     age: float
@@ -45,7 +45,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Moment:
-    """What changes from picture to picture: pose, expression, light, framing, clothes and background."""
+    """The circumstances of one picture: pose, expression, light, framing, clothes and background."""
 
     yaw: float
     pitch: float
@@ -66,8 +66,8 @@ class Moment:
     neckline: float
 
 
-def draw_person(rng: np.random.Generator) -> Person:
-    """A random adult. The same seed is the same person only while the order of the calls stands."""
+def random_person(rng: np.random.Generator) -> Person:
+    """A random adult. Reordering the calls to `rng` turns every seed into another person."""
     u = rng.uniform
     masculine = float(np.clip(rng.choice([0.15, 0.85]) + rng.normal(0, 0.13), 0, 1))
     man = masculine > 0.5
@@ -105,7 +105,7 @@ def random_skin(rng: np.random.Generator, melanin: float) -> np.ndarray:
 
 
 def random_hair_colour(rng: np.random.Generator, melanin: float, old: float) -> tuple[np.ndarray, float]:
-    """The colour, and how much grey is in it."""
+    """The colour and its share of grey."""
     u = rng.uniform
     dark = rng.random() < 0.25 + 0.9 * melanin
     colour = _HAIR_COLOURS[rng.integers(0, 3)] if dark else _HAIR_COLOURS[rng.integers(1, 7)]
@@ -195,8 +195,8 @@ def random_hair(rng: np.random.Generator, man: bool, old: float) -> dict:
     }  # fmt: skip
 
 
-def draw_moment(rng: np.random.Generator) -> Moment:
-    """A random moment: one press of the shutter."""
+def random_moment(rng: np.random.Generator) -> Moment:
+    """A random moment, for one press of the shutter."""
     u = rng.uniform
     azimuth, elevation = rng.normal(0, 0.65), np.clip(rng.normal(0.55, 0.3), -0.2, 1.1)
     light = (np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation))

@@ -1,7 +1,7 @@
 """The relief of a face: how far brows, nose, cheeks, lips and chin stand out of the head's smooth solid.
 
-Functions of the person, the moment and a place on the face: u across it and v up it (see canvas.py). Each step adds to
-the same array `d` in place: on a whole picture that is faster than to sum arrays, and it fixes the order of the sum.
+u runs across the face and v up it (see canvas.py). Each step adds to the same array `d` in place: on a whole picture
+that is faster than summing arrays, and it fixes the order of the sum.
 """
 
 import numpy as np
@@ -98,15 +98,15 @@ def add_wrinkles(d: np.ndarray, person: Person, u: np.ndarray, v: np.ndarray, ol
 
 
 def smile(moment: Moment) -> float:
-    """Joy alone: sadness moves the mouth's corners, but neither cheeks nor folds."""
+    """The smile, never negative: a sad mouth moves its corners, but neither cheeks nor folds."""
     return max(0.0, moment.smile)
 
 
 def mouth_line(person: Person, moment: Moment, x):
-    """How much higher the mouth's line is at x (-1 to 1 from corner to corner), in mouth widths."""
+    """Height of the mouth's line at x (-1 to 1 from corner to corner), in mouth widths."""
     return (0.24 * moment.smile + person.mouth['curl']) * (x * x - 0.25)
 
 
 def mouth_gap(moment: Moment) -> float:
-    """How far the lips are apart in the middle, in mouth widths."""
+    """Distance between the lips in the middle, in mouth widths."""
     return 0.75 * moment.mouth_open

@@ -1,4 +1,4 @@
-"""Around the head: the background, and below it neck, shoulders and clothes."""
+"""The background, and the neck, shoulders and clothes below the head."""
 
 import math
 
@@ -49,7 +49,7 @@ def paint_outdoors(canvas: Canvas, base: np.ndarray, other: np.ndarray) -> None:
 
 
 def paint_indoors(canvas: Canvas, base: np.ndarray) -> None:
-    """Rectangles out of focus, as furniture is."""
+    """Rectangles out of focus, like furniture."""
     rng, n = canvas.rng, canvas.size
     room = np.zeros((n, n, 3), np.float32) + base
     for _ in range(rng.integers(3, 11)):
@@ -82,7 +82,7 @@ def paint_body(canvas: Canvas) -> None:
 
 
 def paint_neck(canvas: Canvas, rows: slice, dx: np.ndarray, shadow: np.ndarray) -> None:
-    """`dx` is the distance from the body's middle, `shadow` the head's."""
+    """`dx` is the distance from the body's middle, `shadow` the shadow of the head."""
     y, neck, chin = canvas.y[rows], canvas.person.head['neck'], canvas.person.head['chin']
     flare = neck + 0.5 * np.clip((-y - chin - 0.25) / 0.8, 0, 1) ** 2
     disc = 1 - (dx / flare) ** 2

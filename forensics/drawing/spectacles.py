@@ -30,7 +30,7 @@ def paint_spectacles(canvas: Canvas) -> None:
 
 
 def lens_plane(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel's ray meets the plane of the lenses, in coordinates of the head."""
+    """(u, v) on the head at which each pixel's ray meets the plane of the lenses."""
     yaw, pitch = canvas.moment.yaw, canvas.moment.pitch
     plane = np.float32(canvas.person.head['depth'] + 0.1)
     u = (canvas.x + (-plane) * np.float32(math.sin(yaw))) / np.float32(math.cos(yaw))

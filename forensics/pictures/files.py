@@ -34,7 +34,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def image_files(folder: str | Path) -> list[str]:
-    """Sorted names of the images in a folder. Hidden files, sub-folders and other kinds of files are no images."""
+    """Sorted names of the images in a folder. Hidden files, sub-folders and other kinds of files are left out."""
     return sorted(entry.name for entry in Path(folder).iterdir() if is_image_file(entry))
 
 

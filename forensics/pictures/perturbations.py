@@ -1,7 +1,7 @@
-"""What happens to a picture on its way to the one who doubts it: saved again, blurred, scaled, made noisy.
+"""Perturbations that pictures suffer when they are passed on: JPEG, blur, scaling, noise.
 
-Each takes a PIL image, a strength and a seed, and gives a PIL image of the same size. One function and one entry in
-PERTURBATIONS make a new one.
+Each function takes a PIL image, a strength and a seed, and gives a PIL image of the same size. A new one needs an entry
+in PERTURBATIONS.
 """
 
 import io
@@ -16,7 +16,7 @@ from forensics.errors import UserError
 
 
 def jpeg(image: Image.Image, quality: float, seed: int = 0) -> Image.Image:
-    """Saved as JPEG and opened again."""
+    """The image saved as JPEG and opened again."""
     buffer = io.BytesIO()
     image.convert('RGB').save(buffer, 'JPEG', quality=int(quality))
     buffer.seek(0)
@@ -24,12 +24,12 @@ def jpeg(image: Image.Image, quality: float, seed: int = 0) -> Image.Image:
 
 
 def blur(image: Image.Image, radius: float, seed: int = 0) -> Image.Image:
-    """A Gaussian, its standard deviation in pixels."""
+    """Gaussian blur; `radius` is its standard deviation in pixels."""
     return image.filter(ImageFilter.GaussianBlur(radius)) if radius else image
 
 
 def rescale(image: Image.Image, factor: float, seed: int = 0) -> Image.Image:
-    """Scaled by the factor and back to its size, as a picture that passed through a smaller or larger one."""
+    """The image scaled by `factor` and back, as if it had been stored smaller or larger."""
     size = tuple(max(1, round(factor * side)) for side in image.size)
     if size == image.size:
         return image
@@ -37,7 +37,7 @@ def rescale(image: Image.Image, factor: float, seed: int = 0) -> Image.Image:
 
 
 def noise(image: Image.Image, sigma: float, seed: int = 0) -> Image.Image:
-    """Gaussian noise of its own in every pixel and channel, its standard deviation in grey levels of 255."""
+    """Independent Gaussian noise in every pixel and channel; `sigma` is in grey levels of 255."""
     if not sigma:
         return image
     pixels = np.asarray(image.convert('RGB'), dtype=np.float32)

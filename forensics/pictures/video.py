@@ -1,4 +1,4 @@
-"""Frames of a video by PyAV: any codec that FFmpeg reads, the camera's rotation applied, evenly spaced over it all."""
+"""Frames of a video, evenly spaced over all of it and turned upright, in any codec that FFmpeg reads (by PyAV)."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def is_video_file(path: Path) -> bool:
 
 
 def sample_frames(path: str | Path, count: int | None) -> Iterator[tuple[float, Image.Image]]:
-    """(second, picture) of `count` frames spread over the whole video; None: the first frame alone.
+    """(second, picture) of `count` frames spread over the whole video; None gives only the first frame.
 
     A video of fewer frames gives all of them. Each frame stands for an equal stretch of the video and is taken from
     that stretch's middle, because many videos begin and end with a fade.
@@ -88,7 +88,7 @@ def spread_frames(path, container, stream, count: int) -> Iterator[tuple[float, 
 
 
 def upright(frame) -> Image.Image:
-    """The frame as a player shows it. Telephones store every video lying and note how it was held."""
+    """The frame as a player shows it: telephones store every video in landscape and note how they were held."""
     image = frame.to_image()
     turn = round(frame.rotation) % 360
     return image.rotate(turn, expand=True) if turn else image
