@@ -27,6 +27,7 @@ from forensics.data.datasets import CLASSES, PARTS, class_files, find_dataset, r
 from forensics.data.duplicates import near_pairs, nearest_across, same_picture
 from forensics.data.splits import crossing_groups
 from forensics.errors import UserError
+from forensics.judging.probing import probe
 from forensics.pictures.files import open_image
 
 ALONE = 'all'  # the only part of a data set without parts
@@ -171,7 +172,7 @@ def probe_all(pictures: Pictures, rows: np.ndarray, seed: int) -> dict[str, dict
     found = {}
     for name, columns in shortcuts.PROBES.items():
         values = pictures.numbers[rows][:, [shortcuts.NUMBERS.index(column) for column in columns]]
-        auc, low, high = shortcuts.probe(values, fake, groups, seed)
+        auc, low, high = probe(values, fake, groups, seed)
         found[name] = {'auc': round(auc, 4), 'low': round(low, 4), 'high': round(high, 4)}
     return found
 

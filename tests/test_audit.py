@@ -14,8 +14,8 @@ from PIL import Image
 
 import audit_dataset
 from forensics.data.datasets import CLASSES, PARTS
-from forensics.data.shortcuts import probe, weighted_auc
 from forensics.errors import UserError
+from forensics.judging.probing import probe
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / 'shared' / 'faces'  # real photographs, on the developers' machines only
@@ -203,11 +203,6 @@ def test_many_frames_of_few_videos_raise_no_false_alarm():
         values = rng.normal(size=12)[groups] + rng.normal(0, 0.01, 600)
         alarms += probe(values[:, None], (groups < 6).astype(int), groups)[1] > audit_dataset.SUSPICIOUS
     assert alarms == 0
-
-
-def test_the_auc_counts_ties_half():
-    assert weighted_auc(np.array([0.1, 0.5, 0.5, 0.9]), np.array([0, 0, 1, 1]), np.ones(4)) == 0.875
-    assert weighted_auc(np.zeros(4), np.array([0, 0, 1, 1]), np.ones(4)) == 0.5
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
