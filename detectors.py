@@ -3,6 +3,7 @@
 Whatever it is, a network's checkpoint or the file of a support vector machine, it is rebuilt here from its file alone.
 """
 
+import argparse
 import itertools
 import warnings
 from collections.abc import Callable, Iterable
@@ -16,11 +17,13 @@ from torch.utils.data import Dataset
 
 from forensics import records
 from forensics.classical import detector as classical
+from forensics.data import checks
 from forensics.errors import UserError
-from forensics.judging import scoring
+from forensics.judging import plots, scoring
 from forensics.running import distributed, memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec
+from utils import load_dataset
 
 BATCH = 32
 
@@ -136,3 +139,19 @@ def score_dataset(
         return torch.from_numpy(outputs), torch.tensor([dataset.label(index) for index in range(len(dataset))])
     memory.tune_allocator()
     return scores_of(model, dataset)
+
+
+def load_explained(args: argparse.Namespace, most: int | None = None) -> tuple[nn.Module, Dataset, str]:
+    """What `options.add_explained` asks for: the network, the checked test part, and the heading of figures of them.
+
+    With `most` so many images of each class stay, drawn by the seed; the others need not be read.
+    """
+    dataset = fit_transform(load_dataset(args.dataset, 'test'), args.model)
+    model = load_network(args.checkpoint_path, args.model)
+    if most is not None:
+        rng = np.random.default_rng(args.seed)
+        for names in (dataset.real_image_names, dataset.fake_image_names):
+            names[:] = [names[index] for index in rng.permutation(len(names))[:most]]
+    only_size = get_spec(args.model).preprocessing.only_size
+    checks.check_images({'test': dataset}, only_size, args.skip_broken, both_classes=False)
+    return model, dataset, f'{args.model} on {args.dataset}, test{plots.weights_note({"run": model.run})}'

@@ -6,7 +6,6 @@ A file of train_svm.py (.npz) is taken too. It says itself what it holds, so tha
 """
 
 import argparse
-import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from forensics import records
 from forensics.data import checks, datasets
 from forensics.data.datasets import CLASSES
 from forensics.errors import UserError
-from forensics.judging import explaining, plots, scoring
+from forensics.judging import plots, scoring
 from forensics.running import distributed
 from models import get_spec
 from utils import load_dataset
@@ -46,9 +45,7 @@ def get_soft_scores_and_true_labels(dataset: Dataset, model: nn.Module) -> tuple
     """
     if not len(dataset):
         return np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
-    # A support vector machine has nothing to freeze.
-    with explaining.frozen(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
-        outputs, labels = detectors.score_dataset(dataset, model)
+    outputs, labels = detectors.score_dataset(dataset, model)
     first, second = scoring.two_columns(outputs.numpy()).T
     return first, second, labels.numpy().reshape(-1)
 
