@@ -10,6 +10,7 @@ A page of text, and a figure of the nearest pairs. The exit status is 1 when som
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -28,7 +29,9 @@ from forensics.data.duplicates import near_pairs, nearest_across, same_picture
 from forensics.data.parts import Part, labels_of
 from forensics.data.splits import crossing_groups
 from forensics.errors import UserError
+from forensics.judging.probing import probe
 from forensics.pictures.files import open_image
+from forensics.running.parallel import run_all
 
 ALONE = 'all'  # the only part of a data set without parts
 SUSPICIOUS = 0.6  # a shortcut whose whole interval lies above this AuC is a problem
@@ -95,35 +98,31 @@ def list_pictures(folders: list[Path]) -> Pictures:
     return pictures
 
 
-def look(path: str):
+def look(index: int, path: str):
     try:
-        return shortcuts.facts(path)
+        return index, shortcuts.facts(path)
     except Exception as error:  # a file that cannot be read is a finding, whatever is wrong with it
-        return getattr(error, 'reason', None) or f'{type(error).__name__}: {error}'
+        return index, getattr(error, 'reason', None) or f'{type(error).__name__}: {error}'
 
 
 def look_at_all(pictures: Pictures, jobs: int | None) -> list[dict]:
     """Fill in what the files hold; those that cannot be read are taken out and returned."""
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
-    found = Parallel(n_jobs=jobs or -1, return_as='generator')(delayed(look)(path) for path in pictures.paths)
-    count = len(pictures.paths)
+    count, broken = len(pictures.paths), {}
     pictures.numbers, pictures.hashes = np.zeros((count, len(shortcuts.NUMBERS))), np.zeros((count, 63), np.float16)
-    broken, sound = [], []
-    for index, facts in enumerate(tqdm(found, total=count, desc='images', disable=None, leave=False)):
-        if isinstance(facts, str):
-            broken.append({'path': pictures.paths[index], 'reason': facts})
-            continue
-        pictures.numbers[len(sound)], digest, pictures.hashes[len(sound)] = facts
-        pictures.digests.append(digest)
-        sound.append(index)
+    pictures.digests = [b''] * count
+    with contextlib.redirect_stdout(sys.stderr):  # a long pass tells where it is, and --json prints nothing else
+        for index, facts in run_all(look, list(enumerate(pictures.paths)), 'images', jobs=jobs or -1):
+            if isinstance(facts, str):
+                broken[index] = {'path': pictures.paths[index], 'reason': facts}
+            else:
+                pictures.numbers[index], pictures.digests[index], pictures.hashes[index] = facts
     if broken:
-        for column in ('paths', 'names', 'parts', 'labels', 'groups'):
+        sound = [index for index in range(count) if index not in broken]
+        for column in ('paths', 'names', 'parts', 'labels', 'groups', 'digests'):
             values = getattr(pictures, column)
             setattr(pictures, column, [values[index] for index in sound])
-        pictures.numbers, pictures.hashes = pictures.numbers[: len(sound)], pictures.hashes[: len(sound)]
-    return broken
+        pictures.numbers, pictures.hashes = pictures.numbers[sound], pictures.hashes[sound]
+    return [broken[index] for index in sorted(broken)]
 
 
 # --- judging -------------------------------------------------------------------------------------------------------
@@ -168,7 +167,7 @@ def probe_all(pictures: Pictures, rows: np.ndarray, seed: int) -> dict[str, dict
     found = {}
     for name, columns in shortcuts.PROBES.items():
         values = pictures.numbers[rows][:, [shortcuts.NUMBERS.index(column) for column in columns]]
-        auc, low, high = shortcuts.probe(values, fake, groups, seed)
+        auc, low, high = probe(values, fake, groups, seed)
         found[name] = {'auc': round(auc, 4), 'low': round(low, 4), 'high': round(high, 4)}
     return found
 

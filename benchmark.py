@@ -9,7 +9,6 @@ on the validation part of each detector's own data set; the test parts are only 
 """
 
 import argparse
-import csv
 import functools
 import itertools
 import sys
@@ -114,10 +113,7 @@ def score(entries: list[Entry], parts: list[Part], conditions: list[Condition | 
 
 def write_records(rows: list[dict], entries: list[Entry], parts: list[Part], args: argparse.Namespace) -> None:
     path = Path(OUTPUT_DIR) / 'benchmark.csv'
-    with records.atomic_path(path) as temporary, open(temporary, 'w', newline='', encoding='utf-8') as opened:
-        writer = csv.DictWriter(opened, benchmark_table.COLUMNS, lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    records.write_csv(path, benchmark_table.COLUMNS, rows)
     print(f'Wrote {path}')
     path = Path(OUTPUT_DIR) / 'benchmark.json'
     clean = [Scores(OUTPUT_DIR, entries[-1], part, None, args.seed) for part in parts]

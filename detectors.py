@@ -4,6 +4,7 @@ Whatever it is, a network's checkpoint or the file of a support vector machine, 
 and a data set is opened here as it takes it.
 """
 
+import argparse
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from forensics import records
 from forensics.classical import detector as classical
 from forensics.data import checks
 from forensics.errors import UserError
+from forensics.judging import plots
 from forensics.judging.detector import Detector, Doubts
 from forensics.running import memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
@@ -153,3 +155,12 @@ def open_part(
 ) -> Dataset:
     """One part, to be scored: an empty class is no mistake."""
     return open_parts(dataset, [name], preprocessing, skip_broken, both_classes=False, **choice)[0][name]
+
+
+def load_explained(args: argparse.Namespace, at_most: int | None = None) -> tuple[nn.Module, Dataset, str]:
+    """What `options.add_explained` asks for: the network, the test part, and the heading of figures of them."""
+    detector = load_network(args.checkpoint_path, args.model)
+    dataset = open_part(
+        args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=at_most, seed=args.seed
+    )
+    return detector.model, dataset, f'{args.model} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'

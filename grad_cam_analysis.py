@@ -101,32 +101,32 @@ def plot_explanation(explanation: Explanation, true_label: int, axes) -> None:
     plots.plot_image(explanation.overlay, right, 'overlay')
 
 
+def page_of_class(dataset: Dataset, label: int, model: nn.Module, layer: nn.Module, heading: str):
+    """A figure of the data set's images of one class, each in its row."""
+    nof_real, name = len(dataset.real_image_names), plots.class_name(label)
+    indices = range(nof_real, len(dataset)) if label else range(nof_real)
+    nof_rows = max(len(indices), 1)
+    figure = plots.new_figure(height=0.9 + 2.4 * nof_rows)
+    figure.suptitle(f'{heading}\nGrad-CAM of {name} images')
+    rows = figure.subplots(nof_rows, 3, squeeze=False)
+    if not indices:
+        plots.plot_message(f'There is no {name} image in the test part.', rows[0][1])
+    for index, axes in zip(indices, rows, strict=False):
+        sample, _ = dataset[index]
+        plot_explanation(explain(sample[None], model, layer, dataset.transform), label, axes)
+    return figure
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    detector = detectors.load_network(args.checkpoint_path, args.model)
-    layer = models.cam_layer(args.model, detector.model)
-    dataset = detectors.open_part(
-        args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=SAMPLES_A_PAGE, seed=args.seed
-    )
-    nof_real = len(dataset.real_image_names)
-    indices = {'real': range(nof_real), 'fake': range(nof_real, len(dataset))}
-    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
-
-    for label, (name, chosen) in enumerate(indices.items()):
+    model, dataset, heading = detectors.load_explained(args, at_most=SAMPLES_A_PAGE)
+    layer = models.cam_layer(args.model, model)
+    for label, name in enumerate(('Real', 'Fake')):
         with plots.style():
-            figure = plots.new_figure(height=0.9 + 2.4 * max(len(chosen), 1))
-            figure.suptitle(f'{heading}\nGrad-CAM of {name} images')
-            rows = figure.subplots(max(len(chosen), 1), 3, squeeze=False)
-            if not len(chosen):
-                plots.plot_message(f'There is no {name} image in the test part.', rows[0][1])
-            for index, axes in zip(chosen, rows, strict=False):
-                sample, _ = dataset[int(index)]
-                plot_explanation(explain(sample[None], detector.model, layer, dataset.transform), label, axes)
-            plots.save(
-                figure,
-                records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name.capitalize()}_Image_grad_cam'),
-            )
+            figure = page_of_class(dataset, label, model, layer, heading)
+            path = records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name}_Image_grad_cam')
+            plots.save(figure, path)
 
 
 if __name__ == '__main__':

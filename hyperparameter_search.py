@@ -8,7 +8,6 @@ search together. The test part is never looked at: the line printed at the end t
 
 import argparse
 import contextlib
-import csv
 import json
 import shlex
 import sys
@@ -101,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     def write_tables() -> None:  # after every trial, to be read while the search goes on
         rows = all_rows(storage, args.dataset)
         write_markdown(table, rows, args.dataset, experiment.constant)
-        write_csv(table.with_suffix('.csv'), rows)
+        records.write_csv(table.with_suffix('.csv'), COLUMNS, rows)
 
     search(study, experiment, args.trials, after_trial=write_tables)
     write_tables()  # with what other machines have finished
@@ -380,13 +379,6 @@ def as_text(value) -> str:
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     return number(value) if value is None or isinstance(value, float) else str(value)
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    with records.atomic_path(path) as temporary, open(temporary, 'w', newline='', encoding='utf-8') as opened:
-        writer = csv.DictWriter(opened, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def plot_history(rows: list[dict], constant: tuple[str, float], ax) -> None:

@@ -15,7 +15,6 @@ the project's folder on each, then add `--cluster tcp://HOST:8786`.
 
 import argparse
 import contextlib
-import csv
 import json
 import os
 import re
@@ -340,13 +339,6 @@ def move_crops(rows: list[dict], journal: Journal, output: Path) -> None:
             os.replace(there[name], target)
 
 
-def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
-    with records.atomic_path(path) as temporary, open(temporary, 'w', newline='') as file:
-        writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def left_out_rows(sources: list[Source], journal: Journal, rows: list[dict]) -> list[dict]:
     skipped = [
         {'source': source.path, 'label': source.label, **what}
@@ -437,7 +429,7 @@ def main(argv: list[str] | None = None) -> int:
         extract_all(sources, journal, output, settings, args.jobs, args.cluster)
         rows, facts = divide(sources, journal, args)
         left_out = left_out_rows(sources, journal, rows)
-        write_csv(output / 'left_out.csv', LEFT_OUT, left_out)
+        records.write_csv(output / 'left_out.csv', LEFT_OUT, left_out)
         if not rows:
             raise UserError(
                 f'Not one crop came of {len(sources):,} sources; {output / "left_out.csv"} says why. '
@@ -445,7 +437,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         move_crops(rows, journal, output)
         kept = sorted((row for row in rows if row['part']), key=lambda row: (PARTS.index(row['part']), row['file']))
-        write_csv(output / 'manifest.csv', MANIFEST, kept)
+        records.write_csv(output / 'manifest.csv', MANIFEST, kept)
         counts = Counter((row['part'], row['label']) for row in kept)
         records.write_json(output / 'dataset.json', {
             'name': output.resolve().name, 'made_by': 'preprocessing.py', 'class_names': CLASSES, 'seed': args.seed,

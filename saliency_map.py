@@ -5,6 +5,7 @@ python saliency_map.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Ada
 
 import argparse
 import sys
+from functools import partial
 
 import numpy as np
 import torch
@@ -104,41 +105,44 @@ def plot_mean_maps(figure, means: dict[str, tuple[np.ndarray | None, int]]) -> N
             bar.ax.ticklabel_format(style='sci', scilimits=(-2, 3), useMathText=True)
 
 
+def page_of_pairs(chosen: Dataset, model: nn.Module, heading: str, transform=None):
+    figure = plots.new_figure(height=0.8 + 0.93 * -(-len(chosen) // PAIRS_A_ROW))
+    figure.suptitle(f'{heading}\nimages and saliency maps')
+    figure.supxlabel(
+        "|d score of the true class / d pixel|, maximum over channels; black is 0, yellow the map's "
+        'own 99th percentile',
+        fontsize=plots.STYLE['font.size'],
+    )
+    plot_pairs(figure, chosen, model, transform)
+    return figure
+
+
+def page_of_means(dataset: Dataset, model: nn.Module, heading: str):
+    figure = plots.new_figure(height=3.6)
+    figure.suptitle(f'{heading}\nmean saliency maps')
+    figure.supxlabel(
+        'mean of |d score of the true class / d pixel|; each panel has its own scale',
+        fontsize=plots.STYLE['font.size'],
+    )
+    plot_mean_maps(figure, mean_saliency_maps(dataset, model))
+    return figure
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
     memory.tune_allocator()
-    detector = detectors.load_network(args.checkpoint_path, args.model)
-    dataset = detectors.open_part(args.dataset, 'test', detector.preprocessing, args.skip_broken)
+    model, dataset, heading = detectors.load_explained(args)
     if not len(dataset):
         raise UserError(
             f'The test part of {args.dataset} holds no image; add some to {dataset.root_path}/real and /fake.'
         )
-    heading = f'{args.model} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
-
+    chosen = random_samples(dataset, NOF_PAIRS, args.seed)
+    path = partial(records.figure_path, FIGURES_DIR, args.dataset, args.model)
     with plots.style():
-        chosen = random_samples(dataset, NOF_PAIRS, args.seed)
-        figure = plots.new_figure(height=0.8 + 0.93 * -(-len(chosen) // PAIRS_A_ROW))
-        figure.suptitle(f'{heading}\nimages and saliency maps')
-        figure.supxlabel(
-            "|d score of the true class / d pixel|, maximum over channels; black is 0, yellow the map's "
-            'own 99th percentile',
-            fontsize=plots.STYLE['font.size'],
-        )
-        plot_pairs(figure, chosen, detector.model, getattr(dataset, 'transform', None))
-        plots.save(
-            figure,
-            records.figure_path(FIGURES_DIR, args.dataset, args.model, 'saliency_maps_and_images_pairs'),
-        )
-
-        figure = plots.new_figure(height=3.6)
-        figure.suptitle(f'{heading}\nmean saliency maps')
-        figure.supxlabel(
-            'mean of |d score of the true class / d pixel|; each panel has its own scale',
-            fontsize=plots.STYLE['font.size'],
-        )
-        plot_mean_maps(figure, mean_saliency_maps(dataset, detector.model))
-        plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, 'mean_saliency_maps'))
+        pairs = page_of_pairs(chosen, model, heading, getattr(dataset, 'transform', None))
+        plots.save(pairs, path('saliency_maps_and_images_pairs'))
+        plots.save(page_of_means(dataset, model, heading), path('mean_saliency_maps'))
 
 
 if __name__ == '__main__':

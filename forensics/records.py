@@ -5,6 +5,7 @@ only plain types are stored, so that strict JSON parsers and `torch.load(weights
 """
 
 import contextlib
+import csv
 import glob
 import hashlib
 import json
@@ -13,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from forensics.errors import UserError
@@ -124,6 +125,14 @@ def check_writable(path: str | Path) -> None:
 def write_json(path: str | Path, data) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(plain(data), indent=2, allow_nan=False) + '\n')
+
+
+def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
+    """A head and a line for each row. What a row holds besides the columns is left out."""
+    with atomic_path(path) as temporary, open(temporary, 'w', newline='', encoding='utf-8') as opened:
+        writer = csv.DictWriter(opened, columns, extrasaction='ignore', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_json(path: str | Path, made_by: str = ''):

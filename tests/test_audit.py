@@ -14,8 +14,9 @@ from PIL import Image
 
 import audit_dataset
 from forensics.data.datasets import CLASSES, PARTS
-from forensics.data.shortcuts import probe, weighted_auc
 from forensics.errors import UserError
+from forensics.judging.probing import probe
+from forensics.running import progress
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / 'shared' / 'faces'  # real photographs, on the developers' machines only
@@ -205,11 +206,6 @@ def test_many_frames_of_few_videos_raise_no_false_alarm():
     assert alarms == 0
 
 
-def test_the_auc_counts_ties_half():
-    assert weighted_auc(np.array([0.1, 0.5, 0.5, 0.9]), np.array([0, 0, 1, 1]), np.ones(4)) == 0.875
-    assert weighted_auc(np.zeros(4), np.array([0, 0, 1, 1]), np.ones(4)) == 0.5
-
-
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +240,25 @@ def test_json_stands_alone_on_standard_output(sound, run_script):
     done = run_script('audit_dataset.py', sound, '--json')
     assert json.loads(done.stdout)['problems'] == []
     assert 'Traceback' not in done.stderr
+
+
+def test_a_long_audit_in_a_log_prints_json_alone_too(sound, tmp_path, capsys, monkeypatch):
+    """Progress prints a line a minute where there is no terminal, and those belong to standard error here."""
+    monkeypatch.setattr(progress, 'PAUSE', 0)
+    assert audit_dataset.main([str(sound), '--json', '--jobs', '1', '--figure', str(tmp_path / 'pairs.png')]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)['problems'] == [] and 'images: ' in said.err
+
+
+def test_files_end_in_any_order_and_keep_their_places(copy, tmp_path, capsys, monkeypatch):
+    (copy / 'train' / 'real' / '07.jpg').write_bytes(b'nothing')
+    plant_duplicates(copy, 4)
+    found = [audit(copy, tmp_path, capsys)[1]]
+    monkeypatch.setattr(
+        audit_dataset, 'run_all', lambda look, tasks, label, jobs: (look(*task) for task in tasks[::-1])
+    )
+    found.append(audit(copy, tmp_path, capsys)[1])
+    assert found[0]['duplicates'] and found[0]['broken'] and found[0] == found[1]
 
 
 def test_a_data_set_by_its_name_and_a_folder_of_data_sets(tiny_root, workdir, capsys):

@@ -16,6 +16,11 @@ def test_json_is_strict(tmp_path):
     assert json.loads((tmp_path / 'new folder' / 'x.json').read_text()) == {'a': None, 'b': 0.5, 'c': [0, 1]}
 
 
+def test_a_table_has_its_columns_alone_and_unix_line_ends(tmp_path):
+    records.write_csv(tmp_path / 'x.csv', ('a', 'b'), [{'a': 'Zoë', 'b': 1, 'c': 2}, {'b': None}])
+    assert (tmp_path / 'x.csv').read_bytes() == 'a,b\nZoë,1\n,\n'.encode()
+
+
 def test_nothing_is_half_written(tmp_path):
     path = tmp_path / 'x.json'
     path.write_text('whole')

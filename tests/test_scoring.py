@@ -18,6 +18,11 @@ def test_auc_agrees_with_scikit_learn_also_on_ties(decimals):
     assert scoring.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
+def test_the_auc_counts_ties_half():
+    assert scoring.auc([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9]) == 0.875
+    assert scoring.auc([0, 0, 1, 1], [0.0, 0.0, 0.0, 0.0]) == 0.5
+
+
 def test_auc_of_mirrored_scores_adds_up_to_one():
     labels, scores = [0, 1, 0, 1, 1], np.array([0.1, 0.9, 0.5, 0.5, 0.2])
     assert scoring.auc(labels, scores) + scoring.auc(labels, -scores) == pytest.approx(1)
@@ -53,6 +58,35 @@ def test_equal_error_rate_between_two_thresholds():
     # the staircase that the ROC really is, the vertical step at 1/3 from 1/2 down to 0.
     labels, scores = [0, 0, 0, 1, 1], [1, 2, 4, 3, 5]
     assert scoring.equal_error_rate(labels, scores) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize('decimals', [0, 1, 6])
+def test_equal_error_rate_lies_on_scikit_learns_curve(decimals):
+    from sklearn.metrics import roc_curve
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    scores = np.round(rng.normal(size=200) + labels, decimals)
+    rate = scoring.equal_error_rate(labels, scores)
+    false_alarms, hits, _ = roc_curve(labels, scores, drop_intermediate=False)
+    # Hits and false alarms add up to 1 where the curve crosses the line of equal errors.
+    assert np.interp(0, false_alarms + hits - 1, false_alarms) == pytest.approx(rate, abs=1e-12)
+
+
+def test_an_interval_of_groups_holds_the_auc_and_is_wider_than_one_of_images():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 9)
+    labels, scores = groups % 2, np.repeat(rng.normal(size=40), 9) + groups % 2
+    low, high = scoring.group_auc_interval(labels, scores, groups, 500, 0.95, np.random.default_rng(0))
+    naive = scoring.auc_interval(labels, scores)
+    assert low < naive[0] < scoring.auc(labels, scores) < naive[1] < high
+
+
+def test_a_round_without_one_class_is_left_out():
+    """Of two groups every second round draws one of them twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert scoring.group_auc_interval([0, 1], [0.2, 0.7], ['a', 'b'], 50, 0.99, np.random.default_rng(0)) == (1, 1)
 
 
 def test_one_class_gives_a_reason_and_no_warnings():

@@ -157,6 +157,17 @@ def test_the_search_finds_what_comparing_all_with_all_finds():
     assert every_pair(hashes) == expected
 
 
+@pytest.mark.parametrize('drawn', [*map(picture, range(6)), picture(6, size=50), Image.new('RGB', (64, 64), 'grey')])
+def test_the_hash_is_the_cosine_transform_of_a_thumbnail(drawn):
+    """By the transform's definition: hashes that are on a disk stay comparable."""
+    k, x = np.mgrid[:8, :16]
+    rows = np.cos(np.pi * k * (2 * x + 1) / 32) * np.where(k, np.sqrt(1 / 8), np.sqrt(1 / 16))
+    thumbnail = np.asarray(drawn.convert('L').resize((16, 16), Image.Resampling.BOX), dtype=float)
+    spectrum = (rows @ thumbnail @ rows.T).ravel()[1:]
+    expected = (spectrum / np.hypot(np.linalg.norm(spectrum), 32)).astype(np.float16)
+    np.testing.assert_array_equal(picture_hash(drawn), expected)
+
+
 def test_mirrored_copies_are_found():
     mirrored = picture(4).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     hashes = np.array([picture_hash(image) for image in (picture(3), picture(4), mirrored)])

@@ -7,6 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
+from forensics import records
 from forensics.errors import UserError
 from forensics.pictures.files import image_files
 
@@ -68,10 +69,7 @@ def read_card(folder: str | Path) -> dict:
     card = Path(folder) / 'dataset.json'
     if not card.exists():
         return {}
-    try:
-        content = json.loads(card.read_text())
-    except ValueError as error:
-        raise UserError(f'{card} is not valid JSON ({error}); mend it or remove it.') from error
+    content = records.read_json(card)
     if not isinstance(content, dict):
         raise UserError(f'{card} holds no object ({{...}}); mend it or remove it.')
     return content

@@ -11,12 +11,12 @@
 """
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from forensics import records
 from forensics.data.datasets import CLASSES, PARTS
 from forensics.errors import UserError
 from forensics.pictures.files import is_image_file
@@ -151,7 +151,7 @@ def read_faceforensics(root: Path) -> Iterator[Source]:
     for part in PARTS:
         for file in (root / f'{part}.json', root / 'splits' / f'{part}.json'):
             if file.exists():
-                official.update({video: part for pair in read_json(file) for video in pair})
+                official.update({video: part for pair in records.read_json(file) for video in pair})
     for label, sequences in (('real', 'original_sequences'), ('fake', 'manipulated_sequences')):
         for file in media_files(root / sequences):
             where = file.relative_to(root / sequences).parts
@@ -195,7 +195,7 @@ def read_dfdc(root: Path) -> Iterator[Source]:
     """metadata.json: {"a.mp4": {"label": "FAKE", "original": "b.mp4"}, ...}. All fakes of an original stay with it.
     Its "split" is "train" for every video, so it is ignored."""
     for metadata in sorted(root.rglob('metadata.json')):
-        for name, facts in sorted(read_json(metadata).items()):
+        for name, facts in sorted(records.read_json(metadata).items()):
             label = str(facts.get('label', '')).lower()
             if label not in CLASSES:
                 raise UserError(f'{metadata}: "{name}" has the label "{facts.get("label")}"; expected REAL or FAKE.')
@@ -204,13 +204,6 @@ def read_dfdc(root: Path) -> Iterator[Source]:
 
 def is_dfdc(root: Path) -> bool:
     return next(root.rglob('metadata.json'), None) is not None
-
-
-def read_json(path: Path):
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f'{path} is not valid JSON ({error}).') from error
 
 
 @dataclass(frozen=True)

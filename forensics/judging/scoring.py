@@ -4,6 +4,7 @@ A metric that one class alone cannot define is None; `undefined` says why in wor
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -25,102 +26,43 @@ def undefined(labels, scores=None) -> str | None:
     return None
 
 
-def _auc_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-    """AuC from the numbers of real and fake images at each distinct score, the scores ascending."""
-    below = np.cumsum(real, axis=-1) - real
-    pairs = real.sum(axis=-1) * fake.sum(axis=-1)
-    return np.sum(fake * (below + real / 2), axis=-1) / pairs
-
-
 def _counts(labels, scores) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of real and of fake images at each distinct score, the scores ascending."""
     distinct, place = np.unique(np.asarray(scores), return_inverse=True)
     labels = np.asarray(labels)
     return tuple(np.bincount(place[labels == label], minlength=len(distinct)) for label in (0, 1))
 
 
+def _below(counts: np.ndarray) -> np.ndarray:
+    """How many lie below each threshold, from none to all."""
+    return np.concatenate([np.zeros_like(counts[..., :1]), np.cumsum(counts, axis=-1)], axis=-1)
+
+
+def _auc_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    pairs = real.sum(axis=-1) * fake.sum(axis=-1)
+    return np.sum(fake * (_below(real)[..., :-1] + real / 2), axis=-1) / pairs
+
+
+def _eer_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Where the two error rates meet, between neighbouring thresholds on a straight line."""
+    right, missed = _below(real), _below(fake)
+    false_alarms, misses = 1 - right / right[..., -1:], missed / missed[..., -1:]
+    gap = misses - false_alarms  # ascends from -1 to 1
+    after = np.argmax(gap >= 0, axis=-1)[..., None]
+    gap_after, gap_before = np.take_along_axis(gap, after, -1), np.take_along_axis(gap, after - 1, -1)
+    share = -gap_before / (gap_after - gap_before)
+    rate_after, rate_before = np.take_along_axis(misses, after, -1), np.take_along_axis(misses, after - 1, -1)
+    return (rate_before + share * (rate_after - rate_before))[..., 0]
+
+
 def auc(labels, scores) -> float | None:
     """The share of (real, fake) pairs in which the fake scores higher; a tie counts half."""
-    if undefined(labels, scores):
-        return None
-    return float(_auc_of_counts(*_counts(labels, scores)))
+    return None if undefined(labels, scores) else float(_auc_of_counts(*_counts(labels, scores)))
 
 
-def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: int = 0) -> tuple | None:
-    """A bootstrap interval of the AuC: the images of each class are drawn again, with replacement."""
-    if undefined(labels, scores):
-        return None
-    real, fake = _counts(labels, scores)
-    rng = np.random.default_rng(seed)
-    # Which image was drawn does not matter, only how often each score was: a multinomial draw.
-    aucs = [
-        _auc_of_counts(*(rng.multinomial(counts.sum(), counts / counts.sum()) for counts in (real, fake)))
-        for _ in range(rounds)
-    ]
-    tail = (1 - level) / 2
-    low, high = np.quantile(aucs, (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def group_intervals(
-    labels, scores, groups, threshold: float, rounds: int = 1000, level: float = 0.95, seed: int = 0
-) -> dict[str, tuple[float, float] | None]:
-    """Bootstrap intervals of `auc`, `eer` and `accuracy` (above the threshold) that draw whole groups again.
-
-    Images of one group (a video, a person) are not independent; drawn one by one they would promise too much. Groups
-    are drawn among those of the same kind (real, fake, both), so that no round lacks a class. A class of one group
-    says nothing of other groups: then there is no interval.
-    """
-    nothing = dict.fromkeys(('auc', 'eer', 'accuracy'))
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if undefined(labels, scores):
-        return nothing
-    _, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    has = np.stack([np.bincount(group, labels == label) > 0 for label in (0, 1)])
-    if min(has.sum(axis=1)) < 2:
-        return nothing
-    kinds = [np.flatnonzero((has == np.array(kind)[:, None]).all(axis=0)) for kind in ((1, 0), (0, 1), (1, 1))]
-
-    from scipy.sparse import csr_array
-
-    distinct, place = np.unique(scores, return_inverse=True)
-    if len(distinct) > FINEST:  # neighbours become ties, which an interval does not show
-        place = place * FINEST // len(distinct)
-    place = place + (scores > threshold)
-    shape = has.shape[1], int(place.max()) + 1
-    # How many of each group's images have each score; a round weighs the groups.
-    real, fake = (csr_array(((labels == label).astype(float), (group, place)), shape) for label in (0, 1))
-    called_real = int(place[scores <= threshold].max(initial=-1)) + 1
-    rng = np.random.default_rng(seed)
-    found = []
-    at_once = max(1, 4_000_000 // sum(shape))  # rounds, so that memory stays small
-    for start in range(0, rounds, at_once):
-        times = np.zeros((min(at_once, rounds - start), shape[0]))
-        for kind in kinds:
-            if len(kind):
-                times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=len(times))
-        found.append(_of_counts(times @ real, times @ fake, called_real))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(found, axis=1), (tail, 1 - tail), axis=1)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(nothing)}
-
-
-def _of_counts(real: np.ndarray, fake: np.ndarray, called_real: int) -> np.ndarray:
-    """AuC, equal error rate and accuracy, a column for each row of counts (of each score, ascending)."""
-    below = [np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0))) for counts in (real, fake)]
-    false_alarms, misses = 1 - below[0] / below[0][:, -1:], below[1] / below[1][:, -1:]
-    right = below[0][:, called_real] + below[1][:, -1] - below[1][:, called_real]
-    accuracies = 100 * right / (below[0][:, -1] + below[1][:, -1])
-    return np.stack([_auc_of_counts(real, fake), _crossing(false_alarms, misses), accuracies])
-
-
-def _crossing(false_alarms: np.ndarray, misses: np.ndarray) -> np.ndarray:
-    """Where the two rates meet, between neighbouring thresholds on a straight line; one column a threshold."""
-    gap = misses - false_alarms  # ascends from -1 to 1
-    after = np.argmax(gap >= 0, axis=1)[:, None]
-    gap_after, gap_before = np.take_along_axis(gap, after, 1), np.take_along_axis(gap, after - 1, 1)
-    share = -gap_before / (gap_after - gap_before)
-    rate_after, rate_before = np.take_along_axis(misses, after, 1), np.take_along_axis(misses, after - 1, 1)
-    return (rate_before + share * (rate_after - rate_before))[:, 0]
+def equal_error_rate(labels, scores) -> float | None:
+    """The rate at which as many real images are called fake as fakes are called real."""
+    return None if undefined(labels, scores) else float(_eer_of_counts(*_counts(labels, scores)))
 
 
 def average_precision(labels, scores) -> float | None:
@@ -131,20 +73,96 @@ def average_precision(labels, scores) -> float | None:
     return float(average_precision_score(labels, scores))
 
 
-def equal_error_rate(labels, scores) -> float | None:
-    """The rate at which as many real images are called fake as fakes are called real."""
+# --- intervals: what is drawn again differs, the bootstrap is one ---------------------------------------------------
+
+
+def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: int = 0) -> tuple | None:
+    """An interval of the AuC: the images of each class are drawn again, with replacement."""
     if undefined(labels, scores):
         return None
-    from sklearn.metrics import roc_curve
+    both = _counts(labels, scores)
+    rng = np.random.default_rng(seed)
+    # Which image was drawn does not matter, only how often each score was: a multinomial draw.
+    drawn = ([rng.multinomial(counts.sum(), counts / counts.sum()) for counts in both] for _ in range(rounds))
+    return _ends(drawn, level)[0]
 
-    # From (0, 1) to (1, 0), so the two rates always cross; det_curve drops the ends of that way.
-    false_alarms, hits, _ = roc_curve(labels, scores)
-    gap = false_alarms - (1 - hits)
-    after = int(np.argmax(gap >= 0))
-    before = max(after - 1, 0)
-    step = gap[after] - gap[before]
-    share = -gap[before] / step if step else 0.0
-    return float(false_alarms[before] + share * (false_alarms[after] - false_alarms[before]))
+
+def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: np.random.Generator) -> tuple:
+    """The same, but whole groups are drawn again, whatever their kind; a round without a class is left out."""
+    _, groups = np.unique(groups, return_inverse=True)
+    _, place = np.unique(scores, return_inverse=True)
+    number = int(groups.max()) + 1
+
+    def draw(rounds: int) -> np.ndarray:
+        return np.stack([np.bincount(rng.integers(0, number, number), minlength=number) for _ in range(rounds)])
+
+    return _ends(_rounds_of_groups(labels, place, groups, draw, rounds), level)[0]
+
+
+def group_intervals(
+    labels, scores, groups, threshold: float, rounds: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+    """Intervals of `auc`, `eer` and `accuracy` (above the threshold) that draw whole groups again.
+
+    Images of one group (a video, a person) are not independent; drawn one by one they would promise too much. Groups
+    are drawn among those of the same kind (real, fake, both), so that no round lacks a class. A class of one group
+    says nothing of other groups: then there is no interval.
+    """
+    nothing = dict.fromkeys(('auc', 'eer', 'accuracy'))
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if undefined(labels, scores):
+        return nothing
+    _, groups = np.unique(groups, return_inverse=True)
+    has = np.stack([np.bincount(groups, labels == label) > 0 for label in (0, 1)])
+    if min(has.sum(axis=1)) < 2:
+        return nothing
+    kinds = [np.flatnonzero((has == np.array(kind)[:, None]).all(axis=0)) for kind in ((1, 0), (0, 1), (1, 1))]
+    rng = np.random.default_rng(seed)
+
+    def draw(rounds: int) -> np.ndarray:
+        times = np.zeros((rounds, has.shape[1]))
+        for kind in kinds:
+            if len(kind):
+                times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=rounds)
+        return times
+
+    distinct, place = np.unique(scores, return_inverse=True)
+    if len(distinct) > FINEST:  # neighbours become ties, which an interval does not show
+        place = place * FINEST // len(distinct)
+    place = place + (scores > threshold)
+    called_real = int(place[scores <= threshold].max(initial=-1)) + 1
+
+    def metrics(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        right = real[:, :called_real].sum(axis=1) + fake[:, called_real:].sum(axis=1)
+        accuracies = 100 * right / (real.sum(axis=1) + fake.sum(axis=1))
+        return np.stack([_auc_of_counts(real, fake), _eer_of_counts(real, fake), accuracies])
+
+    ends = _ends(_rounds_of_groups(labels, place, groups, draw, rounds), level, metrics)
+    return dict(zip(nothing, ends, strict=True))
+
+
+def _rounds_of_groups(labels, place: np.ndarray, groups: np.ndarray, draw: Callable, rounds: int) -> Iterator[tuple]:
+    """(real, fake): a row a round, how many images are at each place when group g counts `draw(rounds)[:, g]` times."""
+    from scipy.sparse import csr_array
+
+    shape = int(groups.max()) + 1, int(place.max()) + 1
+    labels = np.asarray(labels)
+    real, fake = (csr_array(((labels == label).astype(float), (groups, place)), shape) for label in (0, 1))
+    at_once = max(1, 4_000_000 // sum(shape))  # so that memory stays small
+    for start in range(0, rounds, at_once):
+        times = draw(min(at_once, rounds - start))
+        yield times @ real, times @ fake
+
+
+def _ends(rounds: Iterable[tuple], level: float, metrics: Callable = _auc_of_counts) -> list[tuple[float, float]]:
+    """The bootstrap itself: (lower, upper end) of each metric over rounds of (real, fake) counts."""
+    with np.errstate(invalid='ignore'):  # a round without a class has no AuC
+        found = np.concatenate([np.atleast_2d(metrics(real, fake)) for real, fake in rounds], axis=1)
+    tail = (1 - level) / 2
+    return [tuple(ends) for ends in np.nanquantile(found, (tail, 1 - tail), axis=1).T.tolist()]
+
+
+# --- two outputs, probabilities, decisions --------------------------------------------------------------------------
 
 
 def three_scores(first, second) -> dict[str, np.ndarray]:
@@ -213,7 +231,7 @@ def best_threshold(labels, scores) -> float | None:
     margin = 1.0
     between = (distinct[:-1] + distinct[1:]) / 2
     thresholds = np.concatenate([[distinct[0] - margin], between, [distinct[-1] + margin]])
-    right = np.concatenate([[0], np.cumsum(real)]) + fake.sum() - np.concatenate([[0], np.cumsum(fake)])
+    right = _below(real) + fake.sum() - _below(fake)
     best = thresholds[right == right.max()]
     return float(best[np.argmin(np.abs(best))])
 

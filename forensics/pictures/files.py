@@ -16,17 +16,19 @@ IMAGE_EXTENSIONS = frozenset(
 MAX_PIXELS = 100_000_000
 
 
-class BrokenImage(UserError):
-    """A file that should be an image and cannot be read as one."""
+class BrokenFile(UserError):
+    """What it holds cannot be read."""
 
     def __init__(self, path: str | Path, reason: str):
         super().__init__(f'{path}: {reason}')
         self.path, self.reason = str(path), reason
 
-    def __reduce__(
-        self,
-    ):  # the default pickles only the message, and DataLoader workers send exceptions by pickle
+    def __reduce__(self):  # the default pickles only the message, and workers send exceptions by pickle
         return type(self), (self.path, self.reason)
+
+
+class BrokenImage(BrokenFile):
+    """A file that should be an image."""
 
 
 def is_image_file(path: Path) -> bool:

@@ -6,22 +6,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from forensics.errors import UserError
+from forensics.pictures.files import BrokenFile
 
 VIDEO_EXTENSIONS = frozenset(
     ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.3gp', '.ts')
 )
 
 
-class BrokenVideo(UserError):
-    """A file that should be a video and cannot be read as one."""
-
-    def __init__(self, path: str | Path, reason: str):
-        super().__init__(f'{path}: {reason}')
-        self.path, self.reason = str(path), reason
-
-    def __reduce__(self):  # the default pickles only the message, and workers send exceptions by pickle
-        return type(self), (self.path, self.reason)
+class BrokenVideo(BrokenFile):
+    """A file that should be a video."""
 
 
 def is_video_file(path: Path) -> bool:
