@@ -147,6 +147,14 @@ def test_a_partly_frozen_keras_model_lists_its_shortcuts_in_another_order(state,
         torch.testing.assert_close(read[name], tensor, msg=name)
 
 
+@pytest.mark.parametrize('kind', ['conv2d', 'batch_normalization'])
+def test_a_keras_file_without_a_shortcut_is_a_sentence(state, tmp_path, kind):
+    """Defect: it said "generator raised StopIteration"."""
+    write_keras2(tmp_path / 'x.h5', [layer for layer in keras_layers(state) if layer[1] != f'{kind}_1'], nested=False)
+    with pytest.raises(UserError, match='x.h5 cannot be read .*block3 has no shortcut of 256 channels'):
+        read_keras_xception(tmp_path / 'x.h5')
+
+
 def test_numbers_of_another_byte_order_are_read(state, tmp_path):
     turned = [(kind, name, [array.astype('>f4') for array in arrays]) for kind, name, arrays in keras_layers(state)]
     write_keras2(tmp_path / 'x.h5', turned, nested=False)
