@@ -40,11 +40,12 @@ class Preprocessing:
     size: int = 256
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2023, 0.1994, 0.2010)
+    resize: bool = False  # scaling blurs the traces that a model looks for, so that 256x256 faces never are
 
     @property
     def only_size(self) -> int | None:
         """The one size of picture that fits, or None: every size, because pictures are scaled."""
-        return self.size if self.size == Preprocessing.size else None
+        return None if self.resize else self.size
 
     def train_transform(self) -> transforms.Compose:
         augment = [transforms.RandomCrop(self.size, padding=4), transforms.RandomHorizontalFlip()]
@@ -54,8 +55,7 @@ class Preprocessing:
         return transforms.Compose([*self._resize(), *self._to_tensor()])
 
     def _resize(self) -> list:
-        # Data sets hold 256x256 faces; a model of that size never resamples, which would blur the traces it looks for.
-        return [] if self.only_size else [transforms.Resize((self.size, self.size))]
+        return [transforms.Resize((self.size, self.size))] if self.resize else []
 
     def _to_tensor(self) -> list:
         return [transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
@@ -265,14 +265,14 @@ class ModelSpec:
 
 
 # What ImageNet's Xception was trained on: a frozen one knows nothing else.
-XCEPTION_PREPROCESSING = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+XCEPTION_PREPROCESSING = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize=True)
 
 MODELS = {
     'SimpleNet': ModelSpec(SimpleNet, cam_layer='conv3'),
     'XceptionBased': ModelSpec(get_xception_based_model, cam_layer='conv3', has_backbone=True),
     'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
     'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
-    'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224), nof_scores=1),
+    'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224, resize=True), nof_scores=1),
     'XceptionTransfer': ModelSpec(
         XceptionTransfer,
         cam_layer='backbone.conv4',
@@ -300,7 +300,7 @@ def timm_spec(name: str) -> ModelSpec:
     if config is None:  # an old name
         raise unknown_timm_model(name)
     size = config.input_size[-1] if config.fixed_input_size else Preprocessing.size
-    preprocessing = Preprocessing(size, tuple(config.mean), tuple(config.std))
+    preprocessing = Preprocessing(size, tuple(config.mean), tuple(config.std), resize=size != Preprocessing.size)
     return ModelSpec(partial(get_timm_model, name), cam_layer='', preprocessing=preprocessing, has_backbone=True)
 
 

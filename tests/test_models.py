@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision import transforms
 
 import models
 import utils
@@ -100,6 +101,17 @@ def test_tokens_of_a_transformer_become_maps():
 
     maps = models.activations_as_maps(Transformer(), torch.arange(2.0 * 5 * 3).reshape(2, 5, 3))
     assert maps.shape == (2, 3, 2, 2) and maps[0, 0].tolist() == [[3, 6], [9, 12]]
+
+
+def test_a_size_of_its_own_does_not_mean_that_pictures_are_scaled():
+    """Defect: whether they are hung on whether the size was 256."""
+    for size in (256, 128):
+        fixed, scaled = models.Preprocessing(size), models.Preprocessing(size, resize=True)
+        assert (fixed.only_size, scaled.only_size) == (size, None)
+        for transform in (scaled.train_transform(), scaled.test_transform()):
+            assert isinstance(transform.transforms[0], transforms.Resize)
+        for transform in (fixed.train_transform(), fixed.test_transform()):
+            assert not any(isinstance(step, transforms.Resize) for step in transform.transforms)
 
 
 def test_loading_one_model_does_not_build_the_others(monkeypatch):

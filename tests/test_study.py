@@ -366,7 +366,7 @@ def test_wrong_arguments_are_readable_errors(call_main, own, arguments, words):
 
 def test_xception_transfer_is_searched_frozen_and_fine_tuned(own, monkeypatch):
     """Without training it: what is suggested, and that the hungrier of the two is asked for memory."""
-    monkeypatch.setitem(MODELS, 'Small', ModelSpec(small_transfer, '', Preprocessing(224), True, 1))
+    monkeypatch.setitem(MODELS, 'Small', ModelSpec(small_transfer, '', Preprocessing(224, resize=True), True, 1))
     asked = []
     monkeypatch.setattr(study, 'check_memory', lambda model, sample, batch_size: asked.append(model.frozen))
     experiment = study.Experiment(study.parse_args(['-d', 'own', '-m', 'Small']))
