@@ -8,8 +8,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from torch import nn
-
 import detectors
 import options
 from common import CHECKPOINT_DIR
@@ -17,9 +15,9 @@ from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_images, check_memory, check_precision
 from forensics.running import distributed, runtime
-from models import build_model, get_spec
+from models import build_with_origin, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
-from utils import load_dataset, load_model
+from utils import load_dataset
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,10 +68,11 @@ def main(argv: list[str] | None = None) -> None:
     check_precision(args.precision, runtime.device())
     parts = {part: load_dataset(args.dataset, part) for part in datasets.PARTS}
     skipped = check_images(parts, spec.preprocessing.only_size, args.skip_broken)
-    model = make_model(args)
-    if origin := getattr(model, 'backbone_weights', None):
+    model, origin = build_with_origin(args.model, args.backbone_weights, **dict(args.option))
+    model = model.to(runtime.device())
+    if origin:
         print(f'Weights of the backbone: {origin}.')
-    check_backbone(model)
+    check_backbone(model, origin)
     for part, dataset in parts.items():
         detectors.fit_transform(dataset, args.model, augment=part == 'train')
     if args.no_augmentation:
@@ -96,18 +95,12 @@ def main(argv: list[str] | None = None) -> None:
         workers=args.workers,
         precision=args.precision,
     )
-    trainer.run(args.epochs, logging_parameters, facts=describe(args, model, parts, skipped), resume=args.resume)
+    trainer.run(args.epochs, logging_parameters, facts=describe(args, origin, parts, skipped), resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
 
 
-def make_model(args: argparse.Namespace) -> nn.Module:
-    if args.backbone_weights is None and not args.option:
-        return load_model(args.model)
-    return build_model(args.model, args.backbone_weights, **dict(args.option)).to(runtime.device())
-
-
-def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: list[str]) -> dict:
+def describe(args: argparse.Namespace, origin: str | None, parts: dict, skipped: list[str]) -> dict:
     """What the record tells of a run beside its curves: enough to rebuild the detector and to repeat the training."""
     spec = get_spec(args.model)
     card = datasets.read_card(Path(parts['train'].root_path).parent)
@@ -120,7 +113,7 @@ def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: l
         'preprocessing': dataclasses.asdict(spec.preprocessing),
         'arguments': {name: value for name, value in vars(args).items() if name not in elsewhere},
         'seed': args.seed,
-        'backbone_weights': getattr(model, 'backbone_weights', None),
+        'backbone_weights': origin,
         'data': {
             part: {
                 'real': len(dataset.real_image_names),

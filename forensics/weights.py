@@ -42,9 +42,9 @@ class Package:
     sha256: str
     reader: Callable[[Path, list[str]], State]  # takes the names of the model's tensors, too
 
-    def read(self, model: torch.nn.Module) -> State:
-        """In the names of timm's model, with another head or none."""
-        return self.reader(self.find(), [name for name in model.state_dict() if 'num_batches_tracked' not in name])
+    def read(self, file: Path, model: torch.nn.Module) -> State:
+        """What is in the file that was found, in the names of timm's model, with another head or none."""
+        return self.reader(file, [name for name in model.state_dict() if 'num_batches_tracked' not in name])
 
     def find(self) -> Path:
         """The file, once its hash is known to be right. WeightsUnavailable: the package is not installed."""
