@@ -152,7 +152,7 @@ def weights_within_reach(config, patience: float = 6) -> bool:
     return answers == [True]
 
 
-def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') -> None:
+def load_backbone_weights(model: nn.Module, path: str | Path, head: str | tuple[str, ...] | None = 'fc') -> None:
     """Weights from a file into the model, all but its head, which belongs to another task.
 
     Takes the files of the common PyTorch ports: wrapped in 'model' or 'state_dict', names with 'module.' in front,
@@ -193,8 +193,14 @@ def enlarge_kernels(model: nn.Module, factor: float = 4) -> None:
                 grown = 1.0
 
 
-def fit_backbone(model: nn.Module, state: dict[str, torch.Tensor], head: str, source: str | Path) -> None:
-    """The state into the model, all but the head; `source` is named where the two do not fit."""
+def fit_backbone(
+    model: nn.Module, state: dict[str, torch.Tensor], head: str | tuple[str, ...] | None, source: str | Path
+) -> None:
+    """The state into the model, all but the head; `source` is named where the two do not fit.
+
+    A distilled net of timm has two heads, and a few have none.
+    """
+    heads = tuple(f'{layer}.' for layer in ([head] if isinstance(head, str) else head or ()))
     own = model.state_dict()
     fitted = {}
     for name, tensor in state.items():
@@ -203,12 +209,12 @@ def fit_backbone(model: nn.Module, state: dict[str, torch.Tensor], head: str, so
             name,
         )
         name = name.replace('last_linear.', 'fc.')
-        if name.startswith(head + '.'):
+        if name.startswith(heads):
             continue
         if name in own and tensor.dim() == 2 and own[name].dim() == 4:
             tensor = tensor[:, :, None, None]
         fitted[name] = tensor
-    wanted = {name: tensor for name, tensor in own.items() if not name.startswith(head + '.')}
+    wanted = {name: tensor for name, tensor in own.items() if not name.startswith(heads)}
     problems = [
         f'{name} is missing' for name in wanted if name not in fitted and not name.endswith('num_batches_tracked')
     ]

@@ -310,6 +310,16 @@ def test_files_of_the_common_ports_load(backbone, port, tmp_path):
     assert origin == 'file:x.pth'
 
 
+def test_a_file_of_a_net_with_two_heads_loads(tmp_path):
+    """Defect: a traceback, for timm names the heads of a distilled net in a tuple."""
+    net = timm.create_model('deit_tiny_distilled_patch16_224', depth=1)
+    torch.save(net.state_dict(), tmp_path / 'x.pth')
+    arguments = {'weights': str(tmp_path / 'x.pth'), 'num_classes': 2, 'depth': 1}
+    model, origin = xception.start_backbone('deit_tiny_distilled_patch16_224', **arguments)
+    assert origin == 'file:x.pth' and torch.equal(model.patch_embed.proj.weight, net.patch_embed.proj.weight)
+    assert model.head.out_features == model.head_dist.out_features == 2
+
+
 def test_a_safetensors_file_loads(backbone, tmp_path):
     from safetensors.torch import save_file
 
