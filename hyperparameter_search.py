@@ -30,7 +30,7 @@ from forensics.data.checks import check_backbone, check_memory
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
 from forensics.running import runtime
-from models import build_model, get_spec
+from models import build_with_origin, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
 
 # The search space: TRAINING for every network, OPTIONS for the networks that have them.
@@ -137,9 +137,8 @@ class Experiment:
         own = {name: self.fixed[name] for name in own if name in self.fixed}
         if 'frozen' in self.space:
             own.setdefault('frozen', False)
-        model = build_model(args.model, args.backbone_weights, **own).to(runtime.device())
-        self.weights = getattr(model, 'backbone_weights', None)
-        check_memory(model, self.train[0][0], args.batch_size)
+        model, self.weights = build_with_origin(args.model, args.backbone_weights, **own)
+        check_memory(model.to(runtime.device()), self.train[0][0], args.batch_size)
 
     def setup(self) -> dict:
         """The facts that all trials of a search must share, or they could not be compared."""
@@ -195,8 +194,8 @@ class Experiment:
         runtime.seed_everything(self.args.seed)
         self.train.transform = self.transforms[settings['augmentation']]
         own = {name: value for name, value in settings.items() if name not in TRAINING}
-        model = build_model(self.args.model, self.weights_argument(), **own).to(runtime.device())
-        check_backbone(model)
+        model, origin = build_with_origin(self.args.model, self.weights_argument(), **own)
+        check_backbone(model.to(runtime.device()), origin)
         optimizer = make_optimizer(settings['optimizer'], model, settings['lr'])
         return Trainer(model, optimizer, self.spec.criterion(), self.args.batch_size, self.train, self.validation, None)
 

@@ -4,11 +4,9 @@ Every model returns two scores an image, index 0 for real and 1 for fake, or one
 """
 
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -16,16 +14,8 @@ from torchvision import transforms
 
 from bonus_model import BonusNet
 from forensics.errors import UserError
-from forensics.running import distributed
-from forensics.weights import KERAS_SUFFIXES, WeightsUnavailable
-from xception import (
-    build_xception_backbone,
-    create_timm_model,
-    enlarge_kernels,
-    load_backbone_weights,
-    take_normalised,
-    unknown_timm_model,
-)
+from forensics.weights import KERAS_SUFFIXES
+from xception import XCEPTION, enlarge_kernels, start_backbone, take_normalised, timm_config
 
 TIMM_PREFIX = 'timm:'
 
@@ -40,11 +30,12 @@ class Preprocessing:
     size: int = 256
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2023, 0.1994, 0.2010)
+    resize: bool = False  # scaling blurs the traces that a model looks for, so that 256x256 faces never are
 
     @property
     def only_size(self) -> int | None:
         """The one size of picture that fits, or None: every size, because pictures are scaled."""
-        return self.size if self.size == Preprocessing.size else None
+        return None if self.resize else self.size
 
     def train_transform(self) -> transforms.Compose:
         augment = [transforms.RandomCrop(self.size, padding=4), transforms.RandomHorizontalFlip()]
@@ -54,8 +45,7 @@ class Preprocessing:
         return transforms.Compose([*self._resize(), *self._to_tensor()])
 
     def _resize(self) -> list:
-        # Data sets hold 256x256 faces; a model of that size never resamples, which would blur the traces it looks for.
-        return [] if self.only_size else [transforms.Resize((self.size, self.size))]
+        return [transforms.Resize((self.size, self.size))] if self.resize else []
 
     def _to_tensor(self) -> list:
         return [transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
@@ -128,19 +118,31 @@ def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     """Xception whose `fc` is a perceptron with three hidden layers: 23,128,786 parameters.
 
     `backbone_weights` is imagenet, none or a file; left out, ImageNet's are taken or, if they cannot be had, random
-    ones. ImageNet's and Keras's files have learned on pixels from -1 to 1, not on the assignment's normalisation.
+    ones.
     """
-    model = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
-    if model.backbone_weights.startswith('imagenet') or str(backbone_weights).endswith(KERAS_SUFFIXES):
-        take_normalised(model, Preprocessing.mean, Preprocessing.std)
-        enlarge_kernels(model)
-    model.fc = nn.Sequential(
-        nn.Linear(model.num_features, 1000), nn.ReLU(),
+    return build_model('XceptionBased', backbone_weights)
+
+
+def start_xception(weights: str | None) -> tuple[nn.Module, str]:
+    """Xception for the assignment's pictures, and its weights' origin.
+
+    ImageNet's and Keras's files have learned on pixels from -1 to 1, not on the assignment's normalisation.
+    """
+    backbone, origin = start_backbone(XCEPTION, weights)
+    if origin.startswith('imagenet') or origin.endswith(KERAS_SUFFIXES):
+        take_normalised(backbone, Preprocessing.mean, Preprocessing.std)
+        enlarge_kernels(backbone)
+    return backbone, origin
+
+
+def put_perceptron_on(backbone: nn.Module) -> nn.Module:
+    backbone.fc = nn.Sequential(
+        nn.Linear(backbone.num_features, 1000), nn.ReLU(),
         nn.Linear(1000, 256), nn.ReLU(),
         nn.Linear(256, 64), nn.ReLU(),
         nn.Linear(64, 2),
     )  # fmt: skip
-    return model
+    return backbone
 
 
 class CustomCNN(nn.Module):
@@ -168,12 +170,9 @@ class XceptionTransfer(nn.Module):
     A frozen backbone keeps what it learned on its own task, BatchNorm's statistics included; the head alone is trained.
     """
 
-    def __init__(
-        self, dense: int = 256, dropout: float = 0.3, frozen: bool = True, *, backbone_weights: str | None = None
-    ) -> None:
+    def __init__(self, backbone: nn.Module, dense: int = 256, dropout: float = 0.3, frozen: bool = True) -> None:
         super().__init__()
-        self.backbone = with_backbone_weights(build_xception_backbone, backbone_weights, head='fc')
-        self.backbone_weights = self.backbone.backbone_weights
+        self.backbone = backbone
         self.backbone.fc = nn.Identity()
         self.backbone.requires_grad_(not frozen)
         self.frozen = frozen
@@ -194,53 +193,6 @@ def one_logit_head(features: int, dense: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, dense), nn.ReLU(), nn.Linear(dense, 1))
 
 
-def get_timm_model(name: str, backbone_weights: str | None = None) -> nn.Module:
-    """Any of timm's backbones with a 2-way head."""
-    import timm
-
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    build = partial(create_timm_model, name, num_classes=2)
-    return with_backbone_weights(build, backbone_weights, head=config.classifier if config else 'head')
-
-
-def with_backbone_weights(build: Callable[..., nn.Module], weights: str | None, head: str) -> nn.Module:
-    """The model with the weights asked for. What it got in the end is told by its attribute `backbone_weights`."""
-    if weights is None:
-        return with_best_weights(build, head)
-    model = build(pretrained=weights == 'imagenet')
-    if weights == 'none':
-        model.backbone_weights = 'random'
-    elif weights != 'imagenet':  # whose building tells where they came from
-        load_backbone_weights(model, weights, head)
-        model.backbone_weights = f'file:{Path(weights).name}'
-    return model
-
-
-def with_best_weights(build: Callable[..., nn.Module], head: str) -> nn.Module:
-    """The best that can be had. Of several processes the first one has the say, as the others may be on machines that
-    reach less; its weights are theirs as soon as they train."""
-    model = with_weights_within_reach(build, head) if distributed.is_first() else None
-    origin = distributed.from_first(lambda: model.backbone_weights)
-    if model is None:
-        model = with_backbone_weights(build, 'none', head)
-        model.backbone_weights = origin
-    return model
-
-
-def with_weights_within_reach(build: Callable[..., nn.Module], head: str) -> nn.Module:
-    """ImageNet's, or else random ones, and a loud word on what was missing."""
-    try:
-        return with_backbone_weights(build, 'imagenet', head)
-    except WeightsUnavailable as error:
-        print(
-            f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
-            f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
-            f'that random ones are wanted.)\n{"!" * 100}\n',
-            file=sys.stderr,
-        )
-        return with_backbone_weights(build, 'none', head)
-
-
 # --- the registry ------------------------------------------------------------
 
 
@@ -251,33 +203,34 @@ class ModelSpec:
     build: Callable[..., nn.Module]
     cam_layer: str  # the layer whose activations Grad-CAM weighs
     preprocessing: Preprocessing = Preprocessing()
-    has_backbone: bool = False  # then `build` takes `backbone_weights`
+    # From the weights asked for: what `build` takes then, and the origin of what it got.
+    backbone: Callable[[str | None], tuple[nn.Module, str]] | None = None
     nof_scores: int = 2  # 1: a single logit
 
     @property
     def options(self) -> dict:
         """What else `build` takes, with the defaults: a checkpoint's record holds the values it was built with."""
         parameters = inspect.signature(self.build).parameters
-        return {name: parameter.default for name, parameter in parameters.items() if name != 'backbone_weights'}
+        return {name: parameter.default for name, parameter in parameters.items() if name != 'backbone'}
 
     def criterion(self) -> nn.Module:
         return nn.BCEWithLogitsLoss() if self.nof_scores == 1 else nn.CrossEntropyLoss()
 
 
 # What ImageNet's Xception was trained on: a frozen one knows nothing else.
-XCEPTION_PREPROCESSING = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+XCEPTION_PREPROCESSING = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize=True)
 
 MODELS = {
     'SimpleNet': ModelSpec(SimpleNet, cam_layer='conv3'),
-    'XceptionBased': ModelSpec(get_xception_based_model, cam_layer='conv3', has_backbone=True),
+    'XceptionBased': ModelSpec(put_perceptron_on, cam_layer='conv3', backbone=start_xception),
     'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
     'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
-    'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224), nof_scores=1),
+    'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224, resize=True), nof_scores=1),
     'XceptionTransfer': ModelSpec(
         XceptionTransfer,
         cam_layer='backbone.conv4',
         preprocessing=XCEPTION_PREPROCESSING,
-        has_backbone=True,
+        backbone=partial(start_backbone, XCEPTION),
         nof_scores=1,
     ),
 }
@@ -292,16 +245,12 @@ def get_spec(name: str) -> ModelSpec:
 
 
 def timm_spec(name: str) -> ModelSpec:
-    import timm
-
-    if not timm.is_model(name):
-        raise unknown_timm_model(name)
-    config = timm.get_pretrained_cfg(name)
-    if config is None:  # an old name
-        raise unknown_timm_model(name)
+    """Any of timm's backbones with a 2-way head."""
+    config = timm_config(name)
     size = config.input_size[-1] if config.fixed_input_size else Preprocessing.size
-    preprocessing = Preprocessing(size, tuple(config.mean), tuple(config.std))
-    return ModelSpec(partial(get_timm_model, name), cam_layer='', preprocessing=preprocessing, has_backbone=True)
+    preprocessing = Preprocessing(size, tuple(config.mean), tuple(config.std), resize=size != Preprocessing.size)
+    start = partial(start_backbone, name, num_classes=2)
+    return ModelSpec(lambda backbone: backbone, cam_layer='', preprocessing=preprocessing, backbone=start)
 
 
 def build_model(name: str, backbone_weights: str | None = None, **options) -> nn.Module:
@@ -309,15 +258,23 @@ def build_model(name: str, backbone_weights: str | None = None, **options) -> nn
 
     `options` are the model's own, as a checkpoint's record holds them.
     """
+    return build_with_origin(name, backbone_weights, **options)[0]
+
+
+def build_with_origin(name: str, backbone_weights: str | None = None, **options) -> tuple[nn.Module, str | None]:
+    """The same, and where its backbone's weights come from; None for a model without one."""
     spec = get_spec(name)
     for option in options:
         if option not in spec.options:
             raise UserError(f'{name} has no option "{option}"; it has {", ".join(spec.options) or "none"}.')
-    if not spec.has_backbone and backbone_weights not in (None, 'none'):
+    build, origin = spec.build, None
+    if spec.backbone:
+        backbone, origin = spec.backbone(backbone_weights)
+        build = partial(build, backbone)
+    elif backbone_weights not in (None, 'none'):
         raise UserError(f'{name} has no backbone, so --backbone-weights {backbone_weights} cannot be met.')
-    weights = {'backbone_weights': backbone_weights} if spec.has_backbone else {}
     try:
-        return spec.build(**weights, **options)
+        return build(**options), origin
     except (TypeError, ValueError, RuntimeError) as error:
         if not options:
             raise

@@ -8,8 +8,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from torch import nn
-
 import detectors
 import options
 from common import CHECKPOINT_DIR
@@ -18,9 +16,8 @@ from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory, check_precision
 from forensics.data.parts import Part, files_of
 from forensics.running import distributed, runtime
-from models import build_model, get_spec
+from models import build_with_origin, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
-from utils import load_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,10 +67,11 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(args.model)
     check_precision(args.precision, runtime.device())
     parts, skipped = detectors.open_parts(args.dataset, datasets.PARTS, spec.preprocessing, args.skip_broken)
-    model = make_model(args)
-    if origin := getattr(model, 'backbone_weights', None):
+    model, origin = build_with_origin(args.model, args.backbone_weights, **dict(args.option))
+    model = model.to(runtime.device())
+    if origin:
         print(f'Weights of the backbone: {origin}.')
-    check_backbone(model)
+    check_backbone(model, origin)
     if args.no_augmentation:
         parts['train'].transform = parts['val'].transform
     sample = parts['val'][0][0]  # a picture of train would draw random numbers
@@ -94,18 +92,12 @@ def main(argv: list[str] | None = None) -> None:
         workers=args.workers,
         precision=args.precision,
     )
-    trainer.run(args.epochs, logging_parameters, facts=describe(args, model, parts, skipped), resume=args.resume)
+    trainer.run(args.epochs, logging_parameters, facts=describe(args, origin, parts, skipped), resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
 
 
-def make_model(args: argparse.Namespace) -> nn.Module:
-    if args.backbone_weights is None and not args.option:
-        return load_model(args.model)
-    return build_model(args.model, args.backbone_weights, **dict(args.option)).to(runtime.device())
-
-
-def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: list[str]) -> dict:
+def describe(args: argparse.Namespace, origin: str | None, parts: dict, skipped: list[str]) -> dict:
     """What the record tells of a run beside its curves: enough to rebuild the detector and to repeat the training."""
     spec = get_spec(args.model)
     card = datasets.read_card(Path(parts['train'].root_path).parent)
@@ -118,11 +110,8 @@ def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: l
         'preprocessing': dataclasses.asdict(spec.preprocessing),
         'arguments': {name: value for name, value in vars(args).items() if name not in elsewhere},
         'seed': args.seed,
-        'backbone_weights': getattr(model, 'backbone_weights', None),
-        'data': {
-            part: Part.find(args.dataset, part).facts(files_of(dataset))
-            for part, dataset in parts.items()
-        },
+        'backbone_weights': origin,
+        'data': {name: Part.find(args.dataset, name).facts(files_of(part)) for name, part in parts.items()},
         'skipped': skipped,
         'processes': distributed.size(),
         'commit': records.commit(),

@@ -53,11 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='train on four pictures for one: flipped, turned by 45 degrees either way',
     )
-    parser.add_argument(
-        '--backbone-weights',
-        metavar='imagenet|none|FILE',
-        help="of a deep feature (default: ImageNet's weights, else random ones)",
-    )
+    options.add_backbone_weights(parser)
     parser.add_argument('--cluster', metavar='ADDRESS', help='compute features on a Dask cluster: tcp://scheduler:8786')
     options.add_process_wide(parser)
     return parser.parse_args(argv)
@@ -115,14 +111,14 @@ def make_extractors(args: argparse.Namespace) -> list:
         import torch
 
         from forensics.running import runtime
-        from models import build_model, get_spec
+        from models import build_with_origin, get_spec
 
         memory.tune_allocator()
     options.apply(args)  # after the import: a random backbone depends on the seed
     for name in deep:
         model = features.DEEP[name]
-        network = build_model(model, args.backbone_weights)
-        origin, spec = network.backbone_weights, get_spec(model).preprocessing
+        network, origin = build_with_origin(model, args.backbone_weights)
+        spec = get_spec(model).preprocessing
         network = network.to(runtime.device(), memory_format=torch.channels_last)
         extractors.append(features.Deep(name, network, spec.size, spec.mean, spec.std, origin))
     return extractors

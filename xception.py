@@ -2,6 +2,7 @@
 
 build_xception_backbone(pretrained=True) takes it from timm (`legacy_xception`), whose layers carry the names of the
 common PyTorch port (conv1, bn1, block1 ... block12, conv3, bn3, conv4, bn4, fc), so that everyone's checkpoints load.
+start_backbone is the one place that decides which weights it, or any other net of timm, begins with.
 """
 
 import contextlib
@@ -16,8 +17,10 @@ import torch
 from torch import nn
 
 from forensics.errors import UserError
+from forensics.running import distributed
 from forensics.weights import KERAS_SUFFIXES, PACKAGES, WeightsUnavailable, read_keras_xception
 
+XCEPTION = 'legacy_xception'
 WEIGHTS_HELP = 'imagenet, none (random weights) or the path of a file'
 
 
@@ -26,55 +29,94 @@ def build_xception_backbone(pretrained: bool = True, **kwargs) -> nn.Module:
 
     The weights that come as a package have no `fc`, so that it is random then.
     """
-    return create_timm_model('legacy_xception', pretrained, **kwargs)
+    return start_backbone(XCEPTION, 'imagenet' if pretrained else 'none', **kwargs)[0]
 
 
-def create_timm_model(name: str, pretrained: bool, **kwargs) -> nn.Module:
+def start_backbone(name: str, weights: str | None, **kwargs) -> tuple[nn.Module, str]:
+    """(A net of timm, the origin of its weights: imagenet:PACKAGE, imagenet for timm's own, file:NAME or random).
+
+    `weights` is imagenet, none or a file; None takes ImageNet's or, if they cannot be had, random ones.
+    """
     import timm  # takes a second: only who builds one of its nets should wait for it
 
-    if not timm.is_model(name):
-        raise unknown_timm_model(name)
-    if not pretrained:
-        return timm.create_model(name, **kwargs)
+    config = timm_config(name)
+    if weights is None:
+        # Of several processes the first one has the say, as the others may be on machines that reach less; its weights
+        # are theirs as soon as they train.
+        if distributed.is_first():
+            model, origin = start_within_reach(name, **kwargs)
+        else:
+            model, origin = start_backbone(name, 'none', **kwargs)
+        return model, distributed.from_first(lambda: origin)
+    if weights == 'imagenet':
+        return start_from_imagenet(name, **kwargs)
+    model = timm.create_model(name, **kwargs)
+    if weights == 'none':
+        return model, 'random'
+    load_backbone_weights(model, weights, config.classifier)
+    return model, f'file:{Path(weights).name}'
+
+
+def timm_config(name: str):
+    """What timm knows of its net; an old name counts as unknown."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if config is None:
+        raise UserError(
+            f'timm has no model "{name}". Names like it: '
+            f'`python -c "import timm; print(timm.list_models(\'{name[:6]}*\'))"`'
+        )
+    return config
+
+
+def start_within_reach(name: str, **kwargs) -> tuple[nn.Module, str]:
+    """From ImageNet's weights, or else from random ones and with a loud word on what was missing."""
+    try:
+        return start_from_imagenet(name, **kwargs)
+    except WeightsUnavailable as error:
+        print(
+            f'\n{"!" * 100}\n! {error}\n! The backbone starts from RANDOM weights: expect worse results than a '
+            f'pre-trained one gives.\n! (--backbone-weights FILE takes a file; --backbone-weights none says '
+            f'that random ones are wanted.)\n{"!" * 100}\n',
+            file=sys.stderr,
+        )
+        return start_backbone(name, 'none', **kwargs)
+
+
+def start_from_imagenet(name: str, **kwargs) -> tuple[nn.Module, str]:
+    """From the weights of an installed package, or else timm's own."""
+    import timm
+
     package = PACKAGES.get(name)  # one with a tag means timm's own weights
     if package is None:
-        return from_hub(name, **kwargs)
-    model = timm.create_model(name, **kwargs)
+        return from_hub(name, **kwargs), 'imagenet'
     try:
-        state = package.read(model)
+        file = package.find()
     except WeightsUnavailable as error:
         print(f'{error} Until then timm is asked for them.', file=sys.stderr)
-        return from_hub(name, **kwargs)
-    fit_backbone(model, state, timm.get_pretrained_cfg(name).classifier, package.name)
-    model.backbone_weights = f'imagenet:{package.name}'
-    return model
+        return from_hub(name, **kwargs), 'imagenet'
+    model = timm.create_model(name, **kwargs)
+    fit_backbone(model, package.read(file, model), timm_config(name).classifier, package.name)
+    return model, f'imagenet:{package.name}'
 
 
 def from_hub(name: str, **kwargs) -> nn.Module:
-    """With timm's own weights, from its hub or the cache of it."""
+    """With timm's own weights, from its hub or the cache of it: timm fetches them while it builds."""
     import timm
 
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
+    config = timm_config(name)
+    if not config.has_weights:
         raise WeightsUnavailable(f'There are no pre-trained weights of {name}.')
     if not weights_within_reach(config):
         raise WeightsUnavailable(f'The pre-trained weights of {name} cannot be downloaded: no connection to their hub.')
     try:
-        model = timm.create_model(name, pretrained=True, **kwargs)
+        return timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # the hub's client, urllib and the file's reader each have their own kinds
+        words = str(error).partition('\n')[0][:200]
         raise WeightsUnavailable(
-            f'The pre-trained weights of {name} cannot be had '
-            f'({type(error).__name__}: {str(error).splitlines()[0][:200]}).'
+            f'The pre-trained weights of {name} cannot be had ({type(error).__name__}: {words}).'
         ) from error
-    model.backbone_weights = 'imagenet'
-    return model
-
-
-def unknown_timm_model(name: str) -> UserError:
-    return UserError(
-        f'timm has no model "{name}". Names like it: '
-        f'`python -c "import timm; print(timm.list_models(\'{name[:6]}*\'))"`'
-    )
 
 
 def weights_within_reach(config, patience: float = 6) -> bool:
@@ -110,7 +152,7 @@ def weights_within_reach(config, patience: float = 6) -> bool:
     return answers == [True]
 
 
-def load_backbone_weights(model: nn.Module, path: str | Path, head: str = 'fc') -> None:
+def load_backbone_weights(model: nn.Module, path: str | Path, head: str | tuple[str, ...] | None = 'fc') -> None:
     """Weights from a file into the model, all but its head, which belongs to another task.
 
     Takes the files of the common PyTorch ports: wrapped in 'model' or 'state_dict', names with 'module.' in front,
@@ -151,8 +193,14 @@ def enlarge_kernels(model: nn.Module, factor: float = 4) -> None:
                 grown = 1.0
 
 
-def fit_backbone(model: nn.Module, state: dict[str, torch.Tensor], head: str, source: str | Path) -> None:
-    """The state into the model, all but the head; `source` is named where the two do not fit."""
+def fit_backbone(
+    model: nn.Module, state: dict[str, torch.Tensor], head: str | tuple[str, ...] | None, source: str | Path
+) -> None:
+    """The state into the model, all but the head; `source` is named where the two do not fit.
+
+    A distilled net of timm has two heads, and a few have none.
+    """
+    heads = tuple(f'{layer}.' for layer in ([head] if isinstance(head, str) else head or ()))
     own = model.state_dict()
     fitted = {}
     for name, tensor in state.items():
@@ -161,12 +209,12 @@ def fit_backbone(model: nn.Module, state: dict[str, torch.Tensor], head: str, so
             name,
         )
         name = name.replace('last_linear.', 'fc.')
-        if name.startswith(head + '.'):
+        if name.startswith(heads):
             continue
         if name in own and tensor.dim() == 2 and own[name].dim() == 4:
             tensor = tensor[:, :, None, None]
         fitted[name] = tensor
-    wanted = {name: tensor for name, tensor in own.items() if not name.startswith(head + '.')}
+    wanted = {name: tensor for name, tensor in own.items() if not name.startswith(heads)}
     problems = [
         f'{name} is missing' for name in wanted if name not in fitted and not name.endswith('num_batches_tracked')
     ]

@@ -107,8 +107,6 @@ def measure(folder: Path, model_name: str, pixels: int) -> None:
         seconds = {}
         start = time.monotonic()
         dataset = FacesDataset(str(folder), Preprocessing(pixels).train_transform())
-        if pixels != Preprocessing.size:
-            dataset.transform.transforms.pop(0)  # the pictures have this size already
         seconds['list'] = time.monotonic() - start
         start = time.monotonic()
         datasets.fingerprint(folder)

@@ -42,9 +42,9 @@ class Package:
     sha256: str
     reader: Callable[[Path, list[str]], State]  # takes the names of the model's tensors, too
 
-    def read(self, model: torch.nn.Module) -> State:
-        """In the names of timm's model, with another head or none."""
-        return self.reader(self.find(), [name for name in model.state_dict() if 'num_batches_tracked' not in name])
+    def read(self, file: Path, model: torch.nn.Module) -> State:
+        """What is in the file that was found, in the names of timm's model, with another head or none."""
+        return self.reader(file, [name for name in model.state_dict() if 'num_batches_tracked' not in name])
 
     def find(self) -> Path:
         """The file, once its hash is known to be right. WeightsUnavailable: the package is not installed."""
@@ -160,11 +160,11 @@ def _xception_names(layers: dict[str, list[np.ndarray]]) -> Iterator[tuple[str, 
     # Keras gives the four shortcuts no names of their own; a partly frozen model lists them in another order.
     nameless = {name: arrays for name, arrays in layers.items() if arrays and not name.startswith('block')}
     for block, width in ((1, 128), (2, 256), (3, 728), (12, 1024)):
-        convolution = next(
-            name for name, (first, *_) in nameless.items() if first.ndim == 4 and first.shape[3] == width
-        )
-        norm = next(name for name, arrays in nameless.items() if [*map(np.shape, arrays)] == [(width,)] * 4)
-        yield f'block{block}.skip', f'block{block}.skipbn', convolution, norm
+        convolutions = [name for name, (first, *_) in nameless.items() if first.ndim == 4 and first.shape[3] == width]
+        norms = [name for name, arrays in nameless.items() if [*map(np.shape, arrays)] == [(width,)] * 4]
+        if not (convolutions and norms):
+            raise LookupError(f'block{block + 1} has no shortcut of {width} channels')
+        yield f'block{block}.skip', f'block{block}.skipbn', convolutions[0], norms[0]
 
 
 # By the names of timm's models. Xception is Keras's own (`weights='imagenet'`, MIT), which is the frozen base of a

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -22,13 +23,12 @@ from torch.utils.data import TensorDataset
 import numerical_analysis
 import options
 import train_main
+import xception
 from forensics.data import checks
 from forensics.errors import UserError
 from forensics.running import batches, distributed, runtime
 from forensics.running.batches import scores_of
-from models import with_best_weights
 from trainer import METRICS, LoggingParameters, Trainer
-from xception import WeightsUnavailable
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
 TRAIN = ['-m', 'BonusNet', '-b', '4', '--lr', '0.001']
@@ -125,15 +125,16 @@ def dropout_resumed() -> list[dict]:
 def backbones() -> list[str]:
     """What a net begins with if only the first process reaches the hub, and if only the second one does."""
 
-    def build(reaches: int, pretrained: bool) -> nn.Module:
-        if pretrained and distributed.rank() != reaches:
-            raise WeightsUnavailable('no hub')
-        net = nn.Linear(1, 1)
-        if pretrained:
-            net.backbone_weights = 'imagenet'
-        return net
+    def hub(reaches: int, name: str, **kwargs) -> tuple[nn.Module, str]:
+        if distributed.rank() != reaches:
+            raise xception.WeightsUnavailable('no hub')
+        return nn.Linear(1, 1), 'imagenet'
 
-    return [with_best_weights(partial(build, rank), 'fc').backbone_weights for rank in range(2)]
+    origins = []
+    for reaches in range(2):
+        with mock.patch.object(xception, 'start_from_imagenet', partial(hub, reaches)):
+            origins.append(xception.start_backbone('resnet10t', None)[1])
+    return origins
 
 
 def blindness() -> list[bool]:

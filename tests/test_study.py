@@ -26,7 +26,7 @@ import train_main
 from forensics import records
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
-from models import MODELS, CustomCNN, ModelSpec, Preprocessing, build_model, get_spec
+from models import MODELS, CustomCNN, ModelSpec, Preprocessing, build_model, build_with_origin, get_spec
 from trainer import OPTIMIZERS, Trainer, make_optimizer
 
 ONE_LOGIT = [name for name, spec in MODELS.items() if spec.nof_scores == 1]
@@ -108,9 +108,9 @@ def test_a_fine_tuned_backbone_learns():
 def test_xception_transfer_takes_a_file_of_weights(networks, tmp_path):
     backbone = networks['XceptionTransfer'].backbone
     torch.save(backbone.state_dict(), tmp_path / 'x.pth')
-    model = build_model('XceptionTransfer', str(tmp_path / 'x.pth'))
+    model, origin = build_with_origin('XceptionTransfer', str(tmp_path / 'x.pth'))
     assert torch.equal(model.backbone.conv4.pointwise.weight, backbone.conv4.pointwise.weight)
-    assert model.backbone_weights.startswith('file:') and model.backbone_weights.endswith('x.pth')
+    assert origin == 'file:x.pth'
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
@@ -366,7 +366,8 @@ def test_wrong_arguments_are_readable_errors(call_main, own, arguments, words):
 
 def test_xception_transfer_is_searched_frozen_and_fine_tuned(own, monkeypatch):
     """Without training it: what is suggested, and that the hungrier of the two is asked for memory."""
-    monkeypatch.setitem(MODELS, 'Small', ModelSpec(small_transfer, '', Preprocessing(224), True, 1))
+    start = lambda weights: (CustomCNN(dense=4), 'random')  # noqa: E731
+    monkeypatch.setitem(MODELS, 'Small', ModelSpec(small_transfer, '', Preprocessing(224, resize=True), start, 1))
     asked = []
     monkeypatch.setattr(study, 'check_memory', lambda model, sample, batch_size: asked.append(model.frozen))
     experiment = study.Experiment(study.parse_args(['-d', 'own', '-m', 'Small']))
@@ -376,10 +377,9 @@ def test_xception_transfer_is_searched_frozen_and_fine_tuned(own, monkeypatch):
     assert asked == [False, True]
 
 
-def small_transfer(frozen: bool = True, *, backbone_weights: str | None = None) -> nn.Module:
-    model = CustomCNN(dense=4)
-    model.frozen, model.backbone_weights = frozen, 'random'
-    return model
+def small_transfer(backbone: nn.Module, frozen: bool = True) -> nn.Module:
+    backbone.frozen = frozen
+    return backbone
 
 
 # --- figures ------------------------------------------------------------

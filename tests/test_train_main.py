@@ -15,6 +15,7 @@ import trainer
 from detectors import load_network
 from forensics.errors import UserError
 from forensics.running import runtime
+from models import build_model
 
 LINE = ['train_main.py', '-d', 'fakes_dataset', '-m', 'MyNet', '--lr', '0.001', '-b', '8', '-e', '2', '-o', 'Adam']
 
@@ -165,7 +166,7 @@ def test_wrong_arguments_are_readable_errors(call_main, arguments):
 
 
 def test_too_little_memory_names_the_batch_that_fits(monkeypatch):
-    model = train_main.build_model('MyNet')
+    model = build_model('MyNet')
     sample = torch.zeros(3, 256, 256)
     fixed, per_image = runtime.training_memory(model, sample)
     monkeypatch.setattr(runtime, 'free_memory', lambda device: fixed + 9 * per_image)
@@ -178,7 +179,7 @@ def test_too_little_memory_names_the_batch_that_fits(monkeypatch):
 
 
 def test_measuring_memory_changes_nothing():
-    model = train_main.build_model('BonusNet').eval()
+    model = build_model('BonusNet').eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(0)
     runtime.training_memory(model, torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1)))

@@ -127,8 +127,8 @@ def test_kerass_files_hold_the_same_xception(state, tmp_path, write, suffix, nes
 
 def test_a_keras_file_is_a_backbones_weights(state, tmp_path):
     write_keras3(tmp_path / 'mine.keras', keras_layers(state), nested=True)
-    model = models.build_model('XceptionTransfer', str(tmp_path / 'mine.keras'))
-    assert model.backbone_weights == 'file:mine.keras'
+    model, origin = models.build_with_origin('XceptionTransfer', str(tmp_path / 'mine.keras'))
+    assert origin == 'file:mine.keras'
     torch.testing.assert_close(model.backbone.conv4.pointwise.weight, state['conv4.pointwise.weight'])
     scaled = models.build_model('XceptionBased', str(tmp_path / 'mine.keras'))
     std = torch.tensor(models.Preprocessing.std).view(1, 3, 1, 1)
@@ -145,6 +145,14 @@ def test_a_partly_frozen_keras_model_lists_its_shortcuts_in_another_order(state,
     read = read_keras_xception(tmp_path / 'x.h5')
     for name, tensor in state.items():
         torch.testing.assert_close(read[name], tensor, msg=name)
+
+
+@pytest.mark.parametrize('kind', ['conv2d', 'batch_normalization'])
+def test_a_keras_file_without_a_shortcut_is_a_sentence(state, tmp_path, kind):
+    """Defect: it said "generator raised StopIteration"."""
+    write_keras2(tmp_path / 'x.h5', [layer for layer in keras_layers(state) if layer[1] != f'{kind}_1'], nested=False)
+    with pytest.raises(UserError, match='x.h5 cannot be read .*block3 has no shortcut of 256 channels'):
+        read_keras_xception(tmp_path / 'x.h5')
 
 
 def test_numbers_of_another_byte_order_are_read(state, tmp_path):
@@ -213,13 +221,13 @@ class OneNumber(nn.Module):
 
 
 def test_a_package_is_read_by_its_order(package):
-    assert package.read(OneNumber()) == {'number': torch.ones(1)}
+    assert package.read(package.find(), OneNumber()) == {'number': torch.ones(1)}
 
 
 def test_a_tampered_file_is_not_used(package, tmp_path):
     torch.save({'anything': torch.zeros(1)}, tmp_path / 'x.pth')
     with pytest.raises(UserError, match=r'x.pth is not the file of some-weights 1.0: .*--force-reinstall'):
-        package.read(OneNumber())
+        package.find()
     (tmp_path / 'x.pth').unlink()
     with pytest.raises(UserError, match=r'x.pth cannot be read .*--force-reinstall'):
         package.find()
@@ -248,14 +256,14 @@ def test_every_package_is_pinned():
 @pytest.mark.parametrize('name', PACKAGES)
 def test_every_package_fits_its_model_and_asks_no_network(name, monkeypatch):
     monkeypatch.setattr(xception, 'weights_within_reach', lambda config: pytest.fail('asked the hub'))
-    model = xception.create_timm_model(name, pretrained=True, num_classes=2)
-    assert model.backbone_weights == f'imagenet:{PACKAGES[name].name}'
+    model, origin = xception.start_backbone(name, 'imagenet', num_classes=2)
+    assert origin == f'imagenet:{PACKAGES[name].name}'
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
 def test_mobilenet_is_torchvisions():
     """Known answer: the same features as torchvision's own architecture with these weights."""
-    ours = xception.create_timm_model('mobilenetv2_100', pretrained=True, num_classes=0).eval()
+    ours = xception.start_backbone('mobilenetv2_100', 'imagenet', num_classes=0)[0].eval()
     theirs = mobilenet_v2()
     theirs.load_state_dict(torch.load(PACKAGES['mobilenetv2_100'].find(), weights_only=True))
     theirs.classifier = nn.Identity()
@@ -267,7 +275,7 @@ def test_mobilenet_is_torchvisions():
 def test_xception_names_the_kitchenware_of_its_package():
     """Known answer: with the package's own head, the nine pictures whose labels it brings."""
     package = PACKAGES['legacy_xception']
-    model = xception.create_timm_model('legacy_xception', pretrained=True, num_classes=0).eval()
+    model = xception.build_xception_backbone(num_classes=0).eval()
     with zipfile.ZipFile(package.find()) as archive, h5py.File(io.BytesIO(archive.read('model.weights.h5'))) as file:
         dense = [[np.asarray(file['layers'][name]['vars'][key]) for key in '01'] for name in ('dense', 'dense_1')]
     folder = package.find().parent.parent / 'datasets' / 'kitchenware-data'
@@ -289,7 +297,8 @@ def test_xception_names_the_kitchenware_of_its_package():
 def test_efficientnet_knows_a_cup():
     folder = PACKAGES['legacy_xception'].find().parent.parent / 'datasets' / 'kitchenware-data' / 'images'
     model = timm.create_model('tf_efficientnet_lite0').eval()
-    model.load_state_dict({**model.state_dict(), **PACKAGES['tf_efficientnet_lite0'].read(model)})
+    package = PACKAGES['tf_efficientnet_lite0']
+    model.load_state_dict({**model.state_dict(), **package.read(package.find(), model)})
     with Image.open(folder / '0009.jpg') as picture:
         pixels = np.asarray(picture.convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)) / 127.5 - 1
     with torch.no_grad():

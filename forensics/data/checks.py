@@ -77,9 +77,9 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def check_backbone(model: nn.Module) -> None:
+def check_backbone(model: nn.Module, origin: str | None) -> None:
     """Say that frozen random features are next to constant, so that no head can learn from them."""
-    if getattr(model, 'frozen', False) and getattr(model, 'backbone_weights', None) == 'random':
+    if getattr(model, 'frozen', False) and origin == 'random':
         print(
             'The backbone is frozen and its weights are random: this network will learn next to nothing. '
             'Give it weights (--backbone-weights FILE) or train it too (frozen=false).',
