@@ -158,11 +158,11 @@ def test_command_writes_figures_and_records(checkpoint, workdir, monkeypatch, ca
 
 def test_threshold_is_chosen_on_validation(checkpoint, workdir, monkeypatch, capsys):
     """Defect: a threshold chosen on the test part."""
-    parts = iter([([0.0] * 12, np.linspace(5, 16, 12)), ([0.0] * 12, np.linspace(0, 11, 12))])
+    parts = iter([np.linspace(5, 16, 12), np.linspace(0, 11, 12)])
     labels = np.repeat([0, 1], 6)
     monkeypatch.setattr(
-        numerical_analysis, 'get_soft_scores_and_true_labels',
-        lambda dataset, model: (*map(np.asarray, next(parts)), labels),
+        numerical_analysis.detectors.NetworkDetector, 'outputs_of',
+        lambda self, dataset: (np.stack([np.zeros(12), next(parts)], axis=1), labels),
     )  # fmt: skip
     numerical_analysis.main(['-m', 'MyNet', '-cpp', checkpoint, '-d', 'fakes_dataset'])
     printed = capsys.readouterr().out
