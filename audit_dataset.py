@@ -28,6 +28,7 @@ from forensics.data.duplicates import near_pairs, nearest_across, same_picture
 from forensics.data.splits import crossing_groups
 from forensics.errors import UserError
 from forensics.pictures.files import open_image
+from forensics.running import starting
 
 ALONE = 'all'  # the only part of a data set without parts
 SUSPICIOUS = 0.6  # a shortcut whose whole interval lies above this AuC is a problem
@@ -367,7 +368,7 @@ def page(findings: dict, title: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    options.apply(args)
+    options.use_data_root(args)
     folders = data_sets(args.path)
     findings, pictures = audit(folders, args.jobs, args.seed)
     name = folders[0].resolve().name if len(folders) == 1 else folders[0].resolve().parent.name
@@ -382,4 +383,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -28,7 +28,7 @@ from forensics.judging.benchmark_entries import Entry, Part, train_fingerprint
 from forensics.judging.benchmark_scores import Scores, score_all
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition
-from forensics.running import memory
+from forensics.running import memory, starting
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -148,4 +148,4 @@ def draw(rows: list[dict], titles: dict[str, str], names: list[str], perturbed: 
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

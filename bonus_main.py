@@ -15,7 +15,7 @@ from common import OUTPUT_DIR
 from forensics import records
 from forensics.data import checks
 from forensics.judging import explaining, scoring
-from forensics.running import runtime
+from forensics.running import runtime, starting
 from models import Preprocessing
 from utils import get_nof_params, load_dataset
 
@@ -71,4 +71,4 @@ def main(argv: Sequence[str] = ()) -> tuple[float, int]:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(lambda: main(sys.argv[1:])))
+    sys.exit(starting.run(lambda: main(sys.argv[1:])))

@@ -22,7 +22,7 @@ from forensics import records
 from forensics.data import checks
 from forensics.errors import UserError
 from forensics.judging import explaining, plots, scoring
-from forensics.running import runtime
+from forensics.running import runtime, starting
 from utils import load_dataset
 
 SAMPLES_A_PAGE = 3
@@ -135,4 +135,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -23,7 +23,7 @@ from forensics.data import checks, datasets
 from forensics.data.datasets import CLASSES
 from forensics.errors import UserError
 from forensics.judging import explaining, plots, scoring
-from forensics.running import distributed
+from forensics.running import distributed, starting
 from models import get_spec
 from utils import load_dataset
 
@@ -164,4 +164,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

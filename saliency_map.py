@@ -18,7 +18,7 @@ from forensics import records
 from forensics.data import checks
 from forensics.errors import UserError
 from forensics.judging import explaining, plots
-from forensics.running import memory, runtime
+from forensics.running import memory, runtime, starting
 from forensics.running.batches import Batches
 from models import get_spec
 from utils import load_dataset
@@ -147,4 +147,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

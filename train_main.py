@@ -16,7 +16,7 @@ from common import CHECKPOINT_DIR
 from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_images, check_memory, check_precision
-from forensics.running import distributed, runtime
+from forensics.running import distributed, runtime, starting
 from models import build_model, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
 from utils import load_dataset, load_model
@@ -137,4 +137,4 @@ def describe(args: argparse.Namespace, model: nn.Module, parts: dict, skipped: l
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -24,7 +24,7 @@ from forensics.classical.spectrum import VARIANTS
 from forensics.data import datasets
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
-from forensics.running import memory
+from forensics.running import memory, starting
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,6 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    options.use_data_root(args)
     extractors = make_extractors(args)
     parts = {part: Part(args.dataset, part) for part in datasets.PARTS}
     groups = read_groups(parts['train'])
@@ -124,7 +125,7 @@ def make_extractors(args: argparse.Namespace) -> list:
         from models import build_model, get_spec
 
         memory.tune_allocator()
-    options.apply(args)  # after the import: a random backbone depends on the seed
+        options.apply(args)
     for name in deep:
         model = features.DEEP[name]
         network = build_model(model, args.backbone_weights)
@@ -300,4 +301,4 @@ def draw_spectra(args: argparse.Namespace, spectrum: features.Spectrum, train: P
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

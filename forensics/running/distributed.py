@@ -24,6 +24,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from forensics.errors import UserError
+from forensics.running import starting
 
 _store: dist.Store | None = None  # torchrun's; it outlives a process that dies
 
@@ -58,7 +59,7 @@ def together(main: Callable) -> Callable:
 
     @functools.wraps(main)
     def run(*args, **kwargs):
-        if 'LOCAL_RANK' not in os.environ or int(os.environ.get('WORLD_SIZE', 1)) == 1:
+        if 'LOCAL_RANK' not in os.environ or starting.processes() == 1:
             return main(*args, **kwargs)
         try:
             with _group(), _quiet():
@@ -66,7 +67,7 @@ def together(main: Callable) -> Callable:
         except BaseException as error:
             raise _last_words(error) from error
 
-    run.works_together = True  # options.run refuses the other commands, which would all write the same files
+    run.works_together = True  # starting.run refuses the other commands, which would all write the same files
     return run
 
 
