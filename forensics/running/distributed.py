@@ -2,8 +2,9 @@
 
 torchrun --standalone --nproc_per_node=2 train_main.py -d fakes_dataset -m SimpleNet
 
-All that knows of them is in here, and a single process passes through untouched. Every batch is cut into slices, one
-for each process; DistributedDataParallel averages the gradients; the first process alone speaks and writes.
+All that knows of them is in here, and a single process passes through untouched. In training every batch is cut into
+slices, one for each process, and DistributedDataParallel averages the gradients; of what is scored each process takes
+whole batches. The first process alone speaks and writes.
 """
 
 import atexit
@@ -183,15 +184,6 @@ def joined(own: list) -> list:
     parts = [None] * size()
     dist.all_gather_object(parts, own)
     return [item for part in parts for item in part]
-
-
-def summed(*values: float) -> list[float]:
-    """Each value's sum over the processes, in double precision."""
-    if size() == 1:
-        return list(values)
-    sums = torch.tensor(values, dtype=torch.float64)
-    dist.all_reduce(sums)
-    return sums.tolist()
 
 
 def on_first(function: Callable) -> Callable:
