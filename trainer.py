@@ -121,8 +121,8 @@ class Trainer:
         """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
         batches = self._batches(dataset)
         totals = Totals()
-        progress = Progress(evaluated(self.model, batches, self.precision), len(batches), 'evaluate')
-        for outputs, labels, indices in progress:
+        progress = Progress(batches, len(batches), 'evaluate')
+        for outputs, labels, indices in evaluated(self.model, progress, self.precision):
             loss = self._loss(outputs, labels)
             number = 1 + indices[0] // self.batch_size
             self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)

@@ -6,7 +6,7 @@ DataLoader as it is. Both ways give the same numbers: every sample has a random 
 neither the way nor the number of workers changes an augmentation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
@@ -363,7 +363,7 @@ def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple
 
 @torch.no_grad()
 def evaluated(
-    model: torch.nn.Module, batches: Batches, precision: str = 'float32'
+    model: torch.nn.Module, batches: Iterable, precision: str = 'float32'
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
     """The batches with the model's outputs, in evaluation mode, in the place of the inputs."""
     with runtime.modes_kept(model):
