@@ -260,7 +260,11 @@ def _batch_norm(
 
 
 class _WholeBatchNorm(torch.autograd.Function):
-    """Torch's own kernels do the work; what is ours is two small sums over the processes, forward and backward."""
+    """Torch's own kernels do the work; what is ours is two small sums over the processes, forward and backward.
+
+    Left to autograd, a step of a small net takes a third to two thirds longer; with sums of squares in float32 a tenth,
+    but then the variance of values that lie far from zero loses digits.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, counts):
