@@ -17,6 +17,7 @@ from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
 from forensics.errors import UserError
 from forensics.judging import scoring
+from forensics.running import starting
 
 # From this share of equal decisions on, a classifier is called constant.
 CONSTANT_SHARE = 0.98
@@ -167,4 +168,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -31,6 +31,7 @@ from forensics.data.splits import crossing_groups
 from forensics.errors import UserError
 from forensics.judging.probing import probe
 from forensics.pictures.files import open_image
+from forensics.running import starting
 from forensics.running.parallel import run_all
 
 ALONE = 'all'  # the only part of a data set without parts
@@ -363,7 +364,7 @@ def page(findings: dict, title: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    options.apply(args)
+    options.use_data_root(args)
     folders = data_sets(args.path)
     findings, pictures = audit(folders, args.jobs, args.seed)
     name = folders[0].resolve().name if len(folders) == 1 else folders[0].resolve().parent.name
@@ -378,4 +379,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

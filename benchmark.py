@@ -26,7 +26,7 @@ from forensics.judging.benchmark_entries import Entry, scorable, train_fingerpri
 from forensics.judging.benchmark_scores import Scores, score_all
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition
-from forensics.running import memory
+from forensics.running import memory, starting
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -141,4 +141,4 @@ def draw(rows: list[dict], titles: dict[str, str], names: list[str], perturbed: 
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -14,7 +14,7 @@ from bonus_model import my_bonus_model
 from common import OUTPUT_DIR
 from forensics import records
 from forensics.judging import scoring
-from forensics.running import runtime
+from forensics.running import runtime, starting
 from utils import get_nof_params
 
 DATASET = 'fakes_dataset'
@@ -65,4 +65,4 @@ def main(argv: Sequence[str] = ()) -> tuple[float, int]:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(lambda: main(sys.argv[1:])))
+    sys.exit(starting.run(lambda: main(sys.argv[1:])))

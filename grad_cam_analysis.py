@@ -21,7 +21,7 @@ from common import FIGURES_DIR
 from forensics import records
 from forensics.errors import UserError
 from forensics.judging import explaining, plots, scoring
-from forensics.running import runtime
+from forensics.running import runtime, starting
 
 SAMPLES_A_PAGE = 3
 
@@ -130,4 +130,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -29,7 +29,7 @@ from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
-from forensics.running import runtime
+from forensics.running import runtime, starting
 from models import build_with_origin, get_spec
 from trainer import OPTIMIZERS, LossNotFinite, Trainer, make_optimizer
 
@@ -448,4 +448,4 @@ def report_best(study: optuna.Study, experiment: Experiment) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

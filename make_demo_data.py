@@ -28,7 +28,7 @@ from forensics.drawing.people import random_moment, random_person
 from forensics.drawing.swaps import random_quality, swap_face
 from forensics.drawing.traces import upconvolved
 from forensics.errors import UserError
-from forensics.running import memory
+from forensics.running import memory, starting
 from forensics.running.parallel import run_all
 
 # As few as the assignment's lines need: SimpleNet's five epochs on the fakes, and the first epoch of a pre-trained
@@ -210,4 +210,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -10,6 +10,7 @@ from pathlib import Path
 import options
 from common import OUTPUT_DIR
 from forensics import records
+from forensics.running import starting
 from models import MODELS, build_model
 from utils import get_nof_params
 from xception import build_xception_backbone
@@ -46,4 +47,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -20,7 +20,7 @@ from forensics.data.parts import Part, files_of
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
 from forensics.judging.detector import Detector
-from forensics.running import distributed
+from forensics.running import distributed, starting
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -132,4 +132,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

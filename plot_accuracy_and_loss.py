@@ -11,6 +11,7 @@ from common import FIGURES_DIR
 from forensics import records
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
+from forensics.running import starting
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,4 +53,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

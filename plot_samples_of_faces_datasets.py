@@ -14,6 +14,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.judging import plots
 from forensics.pictures.files import open_image
+from forensics.running import starting
 
 DATASETS = ('fakes_dataset', 'synthetic_dataset')
 PART = 'train'
@@ -40,7 +41,7 @@ def plot_samples(paths: list[Path], label: str, axes) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    options.apply(args)
+    options.use_data_root(args)
     choose = random.Random(args.seed)
     with plots.style():
         figure = plots.new_figure(height=5.2)
@@ -57,4 +58,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

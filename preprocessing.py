@@ -34,6 +34,7 @@ from forensics.data.duplicates import near_pairs
 from forensics.data.layouts import Source, read_dataset, read_input
 from forensics.errors import UserError
 from forensics.pictures.video import is_video_file
+from forensics.running import starting
 from forensics.running.parallel import run_all
 
 MANIFEST = ('file', 'label', 'part', 'group', 'source', 'time', 'x', 'y', 'w', 'h', 'blur')
@@ -407,7 +408,6 @@ def check_output(output: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    options.apply(args)
     output = Path(args.output)
     check_output(output)
     splits.parse_ratios(args.split or DEFAULT_SPLIT)  # a mistake in it must not cost an hour of cropping
@@ -450,4 +450,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -18,7 +18,7 @@ from common import FIGURES_DIR
 from forensics import records
 from forensics.errors import UserError
 from forensics.judging import explaining, plots
-from forensics.running import memory, runtime
+from forensics.running import memory, runtime, starting
 from forensics.running.batches import Batches
 
 NOF_PAIRS, PAIRS_A_ROW = 36, 4
@@ -146,4 +146,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -15,7 +15,7 @@ from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory, check_precision
 from forensics.data.parts import Part, files_of
-from forensics.running import distributed, runtime
+from forensics.running import distributed, runtime, starting
 from models import build_with_origin, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
 
@@ -120,4 +120,4 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, skipped:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

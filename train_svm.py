@@ -26,7 +26,7 @@ from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
 from forensics.judging.detector import Doubts
-from forensics.running import memory
+from forensics.running import memory, starting
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -61,6 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    options.use_data_root(args)
     extractors = make_extractors(args)
     parts = {name: DescribedPart.find(args.dataset, name) for name in datasets.PARTS}
     for part in parts.values():
@@ -114,7 +115,7 @@ def make_extractors(args: argparse.Namespace) -> list:
         from models import build_with_origin, get_spec
 
         memory.tune_allocator()
-    options.apply(args)  # after the import: a random backbone depends on the seed
+        options.apply(args)
     for name in deep:
         model = features.DEEP[name]
         network, origin = build_with_origin(model, args.backbone_weights)
@@ -272,4 +273,4 @@ def draw_spectra(args: argparse.Namespace, spectrum: features.Spectrum, train: D
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

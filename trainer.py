@@ -6,7 +6,7 @@ Trainer(model, optimizer, criterion, batch_size, train_dataset, validation_datas
 import math
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from common import CHECKPOINT_DIR, OUTPUT_DIR
 from forensics import records
 from forensics.errors import UserError
 from forensics.running import distributed, memory, runtime
-from forensics.running.batches import Batches
+from forensics.running.batches import Batches, evaluated
 from forensics.running.progress import Progress
 
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
@@ -62,7 +62,7 @@ class Trainer:
     """The epoch loop. It knows neither what the model nor what the data set is.
 
     Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Of several processes
-    each takes its part of every batch, and the figures are those of one (see forensics/running/distributed.py).
+    each takes its part, and the figures are those of one (see forensics/running/distributed.py).
     """
 
     def __init__(
@@ -105,30 +105,32 @@ class Trainer:
         for number, (inputs, labels, indices) in enumerate(progress, start=1):
             self.optimizer.zero_grad()
             with distributed.whole_batch_statistics(bool(indices)):
-                outputs, loss = self._forward(model, inputs, labels)
+                outputs = runtime.outputs_of(model, inputs, self.precision)
+            loss = self._loss(outputs, labels)
             self._stop_if_not_finite(loss, f'epoch {self.epoch + 1}', number, self.train_dataset, indices)
             distributed.weighted(loss, self.criterion, len(indices), batches.sizes[number - 1]).backward()
             self.optimizer.step()
-            totals.add(loss, outputs, labels, indices, self.criterion)
+            if indices:  # else a sample stands in for an empty slice
+                totals.add(loss, outputs, labels, self.criterion)
             progress.show(loss=totals.loss, accuracy=totals.accuracy)
         self.epoch += 1
-        return totals.of_all_processes()
+        totals = totals.of_all_processes()
+        return totals.loss, totals.accuracy
 
     def evaluate_model_on_dataloader(self, dataset: Dataset) -> tuple[float, float]:
         """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
         batches = self._batches(dataset)
-        totals, extremes = Totals(), []
+        totals = Totals()
         progress = Progress(batches, len(batches), 'evaluate')
-        with runtime.modes_kept(self.model), torch.no_grad():
-            self.model.eval()
-            for number, (inputs, labels, indices) in enumerate(progress, start=1):
-                outputs, loss = self._forward(self.model, inputs, labels)
-                self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
-                totals.add(loss, outputs, labels, indices, self.criterion)
-                extremes += lowest_and_highest(outputs, indices)
-                progress.show(loss=totals.loss, accuracy=totals.accuracy)
-        self.blind = len(dataset) > 1 and are_the_same(extremes)
-        return totals.of_all_processes()
+        for outputs, labels, indices in evaluated(self.model, progress, self.precision):
+            loss = self._loss(outputs, labels)
+            number = 1 + indices[0] // self.batch_size
+            self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
+            totals.add(loss, outputs, labels, self.criterion)
+            progress.show(loss=totals.loss, accuracy=totals.accuracy)
+        totals = totals.of_all_processes()
+        self.blind = totals.blind
+        return totals.loss, totals.accuracy
 
     def validate(self) -> tuple[float, float]:
         return self.evaluate_model_on_dataloader(self.validation_dataset)
@@ -146,17 +148,13 @@ class Trainer:
             shuffle=shuffle,
             seed=seed,
             workers=self.workers,
+            whole=not shuffle,  # what is trained on is cut into slices
         )
 
-    def _forward(
-        self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == 'bf16'):
-            outputs = model(inputs)
-        outputs = outputs.float()
+    def _loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if outputs.dim() == 2 and outputs.shape[1] == 1 and labels.dim() == 1:  # one logit: the score of "fake"
             outputs, labels = outputs[:, 0], labels.to(outputs.dtype)
-        return outputs, self.criterion(outputs, labels)
+        return self.criterion(outputs, labels)
 
     def _stop_if_not_finite(
         self, loss: torch.Tensor, when: str, batch: int, dataset: Dataset, indices: list[int]
@@ -300,31 +298,27 @@ def check_output(last_path: Path, log_path: Path) -> None:
         records.read_runs(log_path)
 
 
+@dataclass
 class Totals:
-    """Loss and accuracy over samples: a short last batch weighs what it holds."""
+    """Loss and accuracy over samples: a short last batch weighs what it holds. And how far their scores lie apart."""
 
-    def __init__(self) -> None:
-        self.samples, self.loss_sum, self.correct = 0, 0.0, 0
+    samples: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
 
-    def add(
-        self,
-        loss: torch.Tensor,
-        outputs: torch.Tensor,
-        labels: torch.Tensor,
-        indices: list[int],
-        criterion: nn.Module,
-    ) -> None:
-        batch = len(indices)
-        if not batch:  # what stands in for a process's empty slice
-            return
+    def add(self, loss: torch.Tensor, outputs: torch.Tensor, labels: torch.Tensor, criterion: nn.Module) -> None:
+        batch = len(labels)
         self.samples += batch
         self.loss_sum += loss.item() * (1 if getattr(criterion, 'reduction', 'mean') == 'sum' else batch)
         self.correct += int((predicted_classes(outputs) == true_classes(labels)).sum())
+        lowest, highest = score_differences(outputs).aminmax()
+        self.lowest, self.highest = min(self.lowest, lowest.item()), max(self.highest, highest.item())
 
-    def of_all_processes(self) -> tuple[float, float]:
-        """Loss and accuracy."""
-        self.samples, self.loss_sum, self.correct = distributed.summed(self.samples, self.loss_sum, self.correct)
-        return self.loss, self.accuracy
+    def of_all_processes(self) -> 'Totals':
+        samples, loss_sums, correct, lowest, highest = zip(*distributed.joined([astuple(self)]), strict=True)
+        return Totals(sum(samples), sum(loss_sums), sum(correct), min(lowest), max(highest))
 
     @property
     def loss(self) -> float:
@@ -333,6 +327,17 @@ class Totals:
     @property
     def accuracy(self) -> float:
         return 100 * self.correct / max(self.samples, 1)
+
+    @property
+    def blind(self) -> bool:
+        """Whether all samples got the same scores; one alone says nothing."""
+        return self.samples > 1 and self.highest - self.lowest <= SAME_SCORES
+
+
+def score_differences(outputs: torch.Tensor) -> torch.Tensor:
+    """What decides: the last score less the first; of one logit, itself."""
+    rows = outputs.reshape(len(outputs), -1)
+    return rows[:, -1] - rows[:, 0] if rows.shape[1] > 1 else rows[:, 0]
 
 
 def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:
@@ -345,20 +350,6 @@ def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:
 def true_classes(labels: torch.Tensor) -> torch.Tensor:
     """Class numbers; one-hot rows are taken too, because some criteria want them."""
     return labels.argmax(dim=1) if labels.dim() == 2 and labels.shape[1] > 1 else labels.reshape(-1).long()
-
-
-def lowest_and_highest(outputs: torch.Tensor, indices: list[int]) -> list[torch.Tensor]:
-    """Of each score the lowest and the highest in a batch; of what stands in for an empty slice nothing."""
-    if not indices:
-        return []
-    rows = outputs.reshape(len(indices), -1)
-    return [rows.amin(dim=0), rows.amax(dim=0)]
-
-
-def are_the_same(rows: list[torch.Tensor]) -> bool:
-    """Whether the rows of all processes are the same scores."""
-    rows = torch.tensor(distributed.joined([row.tolist() for row in rows]))
-    return bool((rows.amax(dim=0) - rows.amin(dim=0) <= SAME_SCORES).all())
 
 
 def new_log(logging_parameters: LoggingParameters, facts: dict) -> dict:

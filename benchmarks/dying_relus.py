@@ -17,6 +17,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import options
+from forensics.running import starting
 from forensics.running.batches import Batches
 from models import SimpleNet
 from trainer import make_optimizer
@@ -94,4 +95,4 @@ def look(net: nn.Module, pictures: torch.Tensor) -> list[tuple[float, float]]:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

@@ -21,6 +21,7 @@ import options  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.judging import scoring  # noqa: E402
+from forensics.running import starting  # noqa: E402
 
 KERNELS = {  # the processors that one can imitate
     'own': {},
@@ -105,4 +106,4 @@ def run(script: str, words: list, args: argparse.Namespace, folder: Path, kernel
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(main))
+    sys.exit(starting.run(main))

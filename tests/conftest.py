@@ -20,6 +20,7 @@ sys.path.insert(0, str(PROJECT))
 
 import make_demo_data  # noqa: E402
 from forensics.data.datasets import CLASSES  # noqa: E402
+from forensics.running import starting  # noqa: E402
 
 COUNTS = {'train': 12, 'val': 6, 'test': 6}
 
@@ -88,8 +89,8 @@ def talkative_train(tmp_path_factory) -> str:
     script = tmp_path_factory.mktemp('scripts') / 'train_main.py'
     script.write_text(
         f'import sys\nsys.path.insert(0, {str(PROJECT)!r})\n'
-        'import options, train_main\nfrom forensics.running import progress\n'
-        'progress.PAUSE = progress.SHARE = 0\nsys.exit(options.run(train_main.main))\n'
+        'import train_main\nfrom forensics.running import progress, starting\n'
+        'progress.PAUSE = progress.SHARE = 0\nsys.exit(starting.run(train_main.main))\n'
     )
     return str(script)
 
@@ -97,12 +98,11 @@ def talkative_train(tmp_path_factory) -> str:
 @pytest.fixture
 def call_main(workdir, capfd):
     """Run a command's `main` in this process, which saves importing torch anew: (status, output, errors)."""
-    import options
 
     def call(module, *args) -> tuple[int, str, str]:
         capfd.readouterr()
         try:
-            status = options.run(lambda: module.main([str(arg) for arg in args]))
+            status = starting.run(lambda: module.main([str(arg) for arg in args]))
         except SystemExit as exit:  # argparse
             status = exit.code
         return status, *capfd.readouterr()

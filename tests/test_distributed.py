@@ -21,12 +21,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import numerical_analysis
-import options
 import train_main
 import xception
 from forensics.data import checks
 from forensics.errors import UserError
-from forensics.running import batches, distributed, runtime
+from forensics.running import batches, distributed, runtime, starting
 from forensics.running.batches import scores_of
 from trainer import METRICS, LoggingParameters, Trainer
 
@@ -168,7 +167,7 @@ def process() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(options.run(process))
+    sys.exit(starting.run(process))
 
 
 # --- the tests ------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Regression tests of defects that a review found, each named after its defect."""
 
+import argparse
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +21,7 @@ import saliency_map
 import train_main
 from forensics import records
 from forensics.errors import UserError
-from forensics.running import runtime
+from forensics.running import runtime, starting
 from forensics.running.batches import Batches
 from models import MyNet, build_model
 from trainer import LoggingParameters, LossNotFinite, Trainer
@@ -184,6 +187,14 @@ def test_a_data_set_given_as_a_path_names_no_hidden_files():
 
 def test_a_command_that_cannot_share_its_work_refuses_torchrun(monkeypatch, capsys):
     monkeypatch.setenv('WORLD_SIZE', '2')
-    assert options.run(lambda: pytest.fail('it ran')) == 1
+    assert starting.run(lambda: pytest.fail('it ran')) == 1
     assert 'torchrun is for train_main.py' in capsys.readouterr().err
     assert numerical_analysis.main.works_together and train_main.main.works_together
+
+
+def test_the_seed_holds_also_where_torch_was_not_imported_yet(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(runtime, 'seed_everything', seeds.append)
+    monkeypatch.delitem(sys.modules, 'torch')
+    options.apply(argparse.Namespace(seed=7, data_root=None))
+    assert seeds == [7]

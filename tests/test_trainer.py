@@ -316,6 +316,13 @@ def test_a_loss_that_is_not_finite_stops_with_the_file_and_leaves_the_last_check
     assert torch.isfinite(trainer.model.weight).all()
 
 
+def test_a_loss_that_is_not_finite_in_an_evaluation_names_the_batch_and_leaves_the_mode():
+    trainer = make_trainer(batch_size=1)
+    with pytest.raises(UserError, match='evaluation after epoch 0, batch 2. .*face1.jpg') as stopped:
+        trainer.evaluate_model_on_dataloader(Named())
+    assert trainer.model.training and stopped
+
+
 def test_bf16_is_close_to_float32():
     torch.manual_seed(0)
     exact = make_trainer().train_one_epoch()

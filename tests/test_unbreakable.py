@@ -29,7 +29,6 @@ from torch import nn
 from torchvision import transforms
 
 import detectors
-import options
 import train_main
 import trainer
 from faces_dataset import FacesDataset
@@ -37,7 +36,7 @@ from forensics import records
 from forensics.classical import detector as classical
 from forensics.data import datasets
 from forensics.errors import UserError
-from forensics.running import runtime
+from forensics.running import runtime, starting
 from models import SimpleNet
 from trainer import LoggingParameters, Trainer, make_optimizer
 from xception import load_backbone_weights
@@ -217,7 +216,7 @@ def be_child(folder: str, function: str, arguments: dict) -> None:
     status = 70
     with contextlib.suppress(SystemExit):
         try:
-            status = options.run(lambda: globals()[function](**arguments))
+            status = starting.run(lambda: globals()[function](**arguments))
         except BaseException:
             sys.excepthook(*sys.exc_info())
     for stream in (sys.stdout, sys.stderr):

@@ -6,7 +6,7 @@ DataLoader as it is. Both ways give the same numbers: every sample has a random 
 neither the way nor the number of workers changes an augmentation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
@@ -28,8 +28,9 @@ MAX_SEED = 2**62
 class Batches:
     """The batches of one pass over a data set: (inputs on the device, labels on the device, indices).
 
-    Of several processes each gets its slice of every batch, or with `whole` its share of the batches. A process whose
-    slice is empty, because there are more processes than samples, gets a sample that does not count: no indices.
+    Of several processes each gets its slice of every batch, to train on, or with `whole` its share of the batches. A
+    process whose slice is empty, because there are more processes than samples, gets a sample that does not count: no
+    indices.
     """
 
     def __init__(
@@ -360,6 +361,17 @@ def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple
     return broken, sizes
 
 
+@torch.no_grad()
+def evaluated(
+    model: torch.nn.Module, batches: Iterable, precision: str = 'float32'
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
+    """The batches with the model's outputs, in evaluation mode, in the place of the inputs."""
+    with runtime.modes_kept(model):
+        model.eval()
+        for inputs, labels, indices in batches:
+            yield runtime.outputs_of(model, inputs, precision), labels, indices
+
+
 def scores_of(
     model: torch.nn.Module, dataset: Dataset, batch_size: int = 32, workers: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -367,11 +379,7 @@ def scores_of(
 
     Several processes share the batches, which stay the same ones, and so do the outputs, to the last bit.
     """
-    outputs, labels = [], []
-    with runtime.modes_kept(model), torch.no_grad():
-        model.eval()
-        batches = Batches(dataset, batch_size, runtime.model_device(model), workers=workers, whole=True)
-        for inputs, targets, _ in batches:
-            outputs.append(model(inputs).float().cpu())
-            labels.append(targets.cpu())
-    return torch.cat(distributed.joined(outputs)), torch.cat(distributed.joined(labels))
+    batches = Batches(dataset, batch_size, runtime.model_device(model), workers=workers, whole=True)
+    pairs = [(outputs.cpu(), labels.cpu()) for outputs, labels, _ in evaluated(model, batches)]
+    outputs, labels = zip(*distributed.joined(pairs), strict=True)
+    return torch.cat(outputs), torch.cat(labels)

@@ -42,6 +42,12 @@ def model_device(model: nn.Module) -> torch.device:
     return torch.device('cpu')
 
 
+def outputs_of(model: nn.Module, inputs: torch.Tensor, precision: str) -> torch.Tensor:
+    """As float32, whatever the precision inside."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == 'bf16'):
+        return model(inputs).float()
+
+
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
