@@ -43,8 +43,8 @@ def test_the_assignments_line_end_to_end(run_script):
     assert record['data']['train']['real'] == 12
     checkpoint = torch.load('checkpoints/fakes_dataset_SimpleNet_Adam.pt', weights_only=True)
     assert checkpoint['run'] == record
-    model = load_network('checkpoints/fakes_dataset_SimpleNet_Adam.pt', 'SimpleNet').model
-    assert model.run['id'] == record['id'] and not model.training
+    detector = load_network('checkpoints/fakes_dataset_SimpleNet_Adam.pt', 'SimpleNet')
+    assert detector.run['id'] == record['id'] and not detector.model.training
 
 
 def test_long_names_and_sgd(call_main):
