@@ -265,7 +265,6 @@ def test_what_is_no_data_set(tmp_path, workdir):
         audit_dataset.main(['nothing'])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the photographs are on the developers' machines only")
 def test_real_photographs_have_no_leak_and_spoilt_ones_show_it(tmp_path, capsys):
     status, found = audit(SHARED / 'fakes_dataset', tmp_path, capsys)

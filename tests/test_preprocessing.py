@@ -331,6 +331,7 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @needs_dask
 @needs_detector
 def test_a_killed_worker_of_a_cluster_costs_nothing(portraits, tmp_path):

@@ -251,8 +251,7 @@ model.load_state_dict(torch.load(f'{CHECKPOINT_DIR}/fakes_dataset_SimpleNet_Adam
 
 
 def test_a_students_own_script_runs_beside_our_modules(workdir):
-    (workdir / 'their_main.py').write_text(f'import sys; sys.path.insert(0, {str(PROJECT)!r})\n{STUDENTS_SCRIPT}')
-    subprocess.run([sys.executable, 'their_main.py'], check=True, cwd=workdir)
+    exec(STUDENTS_SCRIPT, {})
     assert log('out/fakes_dataset_SimpleNet_Adam.json')[0]['train_loss']
 
 

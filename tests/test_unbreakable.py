@@ -232,10 +232,12 @@ def be_child(folder: str, function: str, arguments: dict) -> None:
 class Forks:
     def __init__(self):
         paths = os.pathsep.join([str(PROJECT), str(PROJECT / 'tests'), os.environ.get('PYTHONPATH', '')])
+        # Without coverage's variables: forks and killed processes report nothing, so measuring them is wasted time.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE')}
         self.server = subprocess.Popen(
             [sys.executable, '-c', 'import test_unbreakable; test_unbreakable.serve()'],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'},
+            env={**environment, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'},
         )  # fmt: skip
 
     def _ask(self, *request) -> int:
