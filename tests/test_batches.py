@@ -145,3 +145,23 @@ def test_scores_are_in_order_and_the_training_flag_stays():
 def test_an_empty_dataset_is_a_readable_error():
     with pytest.raises(UserError, match='no samples'):
         Batches(TensorDataset(torch.zeros(0, 2), torch.zeros(0)), 4, CPU)
+
+
+class Graders(torch.utils.data.Dataset):
+    """Has a method of the same name as ours, and nothing else that we use."""
+
+    transform = transforms.ToTensor()
+
+    def load(self, index):
+        return Image.new('RGB', (8, 8), (index, 0, 0))
+
+    def __getitem__(self, index):
+        return self.transform(self.load(index)), np.array([index % 2])
+
+    def __len__(self):
+        return 4
+
+
+def test_a_data_set_with_a_load_of_its_own_goes_the_plain_way():
+    wanted = torch.cat([inputs for inputs, _ in torch.utils.data.DataLoader(Graders(), 2)])
+    assert torch.equal(torch.cat([inputs for inputs, _, _ in Batches(Graders(), 2, CPU)]), wanted)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import make_dataset
 
 import bonus_main
 from bonus_model import BonusNet
@@ -67,3 +68,9 @@ def test_own_command_line_is_checked():
 def test_as_a_process(run_script, workdir):
     records.save_checkpoint('checkpoints/bonus.pt', {'model': BonusNet().state_dict()})
     assert 'score:' in run_script('bonus_main.py').stdout
+
+
+def test_images_of_another_size_are_refused(call_main, workdir):
+    make_dataset(workdir / 'data' / 'fakes_dataset', counts={'test': 1}, size=200)
+    status, _, said = call_main(bonus_main, '--data-root', workdir / 'data')
+    assert status == 1 and '200x200 pixels' in said

@@ -45,7 +45,7 @@ def small(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def medium(tmp_path_factory) -> Path:
-    """Enough images for an AuC to mean something."""
+    """Enough images for an AuC to mean something. Drawing them is what makes its tests slow."""
     folder = tmp_path_factory.mktemp('medium')
     make_demo_data.main(['-o', str(folder), '--train', '120', '--val', '3', '--test', '48'])
     return folder
@@ -71,6 +71,7 @@ def test_another_seed_gives_other_pictures(small, tmp_path):
     assert not set(ours.values()) & set(others.values())
 
 
+@pytest.mark.slow
 def test_no_two_files_are_the_same(medium):
     hashes = list(digests(medium).values())
     assert len(hashes) == len(set(hashes))
@@ -160,6 +161,7 @@ def pictures(folder: Path, parts=('train', 'test')) -> tuple[list[Path], np.ndar
     return [path for path, _ in files], np.array([fake for _, fake in files])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dataset', make_demo_data.DATASETS)
 def test_no_shortcut_gives_the_class_away(medium, dataset):
     paths, labels = pictures(medium / dataset)
@@ -176,6 +178,7 @@ def test_no_shortcut_gives_the_class_away(medium, dataset):
     assert all(0.4 <= value <= 0.6 for value in found.values()), found
 
 
+@pytest.mark.slow
 def test_linear_classifier_on_the_spectrum_finds_the_synthetic_ones(medium):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -17,7 +17,7 @@ from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.judging.detector import Doubts
 from forensics.pictures.files import open_image
-from models import build_model
+from models import MyNet, build_model
 from utils import load_dataset
 
 
@@ -121,3 +121,16 @@ def test_a_picture_of_any_shape_has_a_spectrum(svm, tmp_path):
     draw(tmp_path / 'small.jpg', np.random.default_rng(0), fake=False, size=128)
     with pytest.warns(UserWarning, match='1 of 1 images have not the 256x256 pixels'):
         detectors.load_detector(svm).score([open_image(tmp_path / 'small.jpg')])
+
+
+def test_a_checkpoint_with_numpy_accuracies_loads(workdir):
+    torch.save({'model': MyNet().state_dict(), 'val_acc': np.mean([3, 4]), 'epoch': np.int64(3)}, 'x.pt')
+    assert records.load_checkpoint('x.pt')['val_acc'] == 3.5
+    assert isinstance(detectors.load_network('x.pt', 'MyNet').model, MyNet)
+
+
+def test_a_checkpoint_of_data_parallel_loads_and_a_wrong_one_names_a_difference(workdir):
+    torch.save({'model': {f'module.{name}': t for name, t in MyNet().state_dict().items()}}, 'x.pt')
+    assert isinstance(detectors.load_network('x.pt', 'MyNet').model, MyNet)
+    with pytest.raises(UserError, match='does not fit SimpleNet.*fc1.weight'):
+        detectors.load_network('x.pt', 'SimpleNet')

@@ -189,3 +189,9 @@ def test_as_a_process(run_script, checkpoint, workdir):
 def test_missing_checkpoint_is_named(workdir):
     with pytest.raises(UserError, match='none.pt'):
         numerical_analysis.main(['-m', 'MyNet', '-cpp', 'none.pt'])
+
+
+def test_labels_in_arrays_of_one_come_out_flat():
+    data = TensorDataset(torch.randn(4, 3), torch.tensor([[0], [1], [0], [1]]))
+    first, second, labels = numerical_analysis.get_soft_scores_and_true_labels(data, nn.Linear(3, 2))
+    assert first.shape == second.shape == labels.shape == (4,) and labels.tolist() == [0, 1, 0, 1]

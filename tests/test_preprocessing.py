@@ -315,11 +315,9 @@ def test_a_changed_source_is_done_again_and_a_removed_one_leaves(crops, tmp_path
     assert (tmp_path / 'out' / changed['file']).read_bytes() == (crops / 'real' / '03.jpg').read_bytes()
 
 
-def test_several_processes_give_the_same_data_set(crops, tmp_path):
+def test_the_command_with_several_processes_gives_the_same_data_set(crops, tmp_path, run_script):
     run(tmp_path / 'one', '--no-detect', '--from', crops)
-    assert (
-        preprocessing.main(['--no-detect', '--from', str(crops), '--output', str(tmp_path / 'two'), '--jobs', '2']) == 0
-    )
+    run_script('preprocessing.py', '--no-detect', '--from', crops, '--output', tmp_path / 'two', '--jobs', 2)
     one, two = contents(tmp_path / 'one'), contents(tmp_path / 'two')
     for files in (one, two):
         del files['dataset.json']  # it holds the folder's name
@@ -333,6 +331,7 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @needs_dask
 @needs_detector
 def test_a_killed_worker_of_a_cluster_costs_nothing(portraits, tmp_path):
@@ -443,12 +442,6 @@ def test_a_telephones_picture_stands_upright(crops, tmp_path):
     shown = np.asarray(Image.open(tmp_path / 'out' / row['file'])).astype(int)
     expected = np.asarray(picture.transpose(Image.Transpose.ROTATE_270)).astype(int)
     assert np.abs(shown - expected).mean() < 5
-
-
-def test_help_is_quick_and_needs_no_torch(run_script):
-    code = 'import sys, preprocessing; sys.exit("torch" in sys.modules)'
-    subprocess.run([sys.executable, '-c', code], cwd=PROJECT, check=True)
-    assert '--keep-scale' in run_script('preprocessing.py', '--help').stdout
 
 
 def test_the_result_is_what_the_loader_reads(crops, tmp_path):

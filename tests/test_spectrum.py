@@ -109,4 +109,3 @@ def test_speed_report_compares_equal_things():
     result = spectrum_speed.compare(images, rounds=1)
     assert result['difference'] < 1e-6
     assert result['ratio'] == pytest.approx(result['ours'] / result['textbook'])
-    assert result['ratio'] > 2  # ten on a quiet machine; a test must not depend on how busy it is

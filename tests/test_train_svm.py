@@ -275,7 +275,6 @@ def test_names_of_features():
             features.split_name(wrong)
 
 
-@pytest.mark.slow
 def test_a_cluster_gives_the_same_features(tiny_root, workdir):
     distributed = pytest.importorskip('distributed')
     part = tiny_root / 'fakes_dataset' / 'train'
