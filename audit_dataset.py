@@ -108,9 +108,10 @@ def look(index: int, path: str):
 
 def look_at_all(pictures: Pictures, jobs: int | None) -> list[dict]:
     """Fill in what the files hold; those that cannot be read are taken out and returned."""
-    count, broken = len(pictures.paths), {}
-    pictures.numbers, pictures.hashes = np.zeros((count, len(shortcuts.NUMBERS))), np.zeros((count, 63), np.float16)
-    pictures.digests = [b''] * count
+    nof_pictures, broken = len(pictures.paths), {}
+    pictures.numbers = np.zeros((nof_pictures, len(shortcuts.NUMBERS)))
+    pictures.hashes = np.zeros((nof_pictures, 63), np.float16)
+    pictures.digests = [b''] * nof_pictures
     with contextlib.redirect_stdout(sys.stderr):  # a long pass tells where it is, and --json prints nothing else
         for index, facts in run_all(look, list(enumerate(pictures.paths)), 'images', jobs=jobs or -1):
             if isinstance(facts, str):
@@ -118,7 +119,7 @@ def look_at_all(pictures: Pictures, jobs: int | None) -> list[dict]:
             else:
                 pictures.numbers[index], pictures.digests[index], pictures.hashes[index] = facts
     if broken:
-        sound = [index for index in range(count) if index not in broken]
+        sound = [index for index in range(nof_pictures) if index not in broken]
         for column in ('paths', 'names', 'parts', 'labels', 'groups', 'digests'):
             values = getattr(pictures, column)
             setattr(pictures, column, [values[index] for index in sound])
@@ -330,8 +331,8 @@ def draw_pairs(pairs: list[tuple[str, str, str]], path: str | Path) -> None:
         both = [np.asarray(open_image(file).resize((192, 192))) for file in (one, other)]
         gap = np.full((192, 8, 3), 255, dtype=np.uint8)
         ax.imshow(np.hstack([both[0], gap, both[1]]))
-        wheres = [' '.join(Path(file).parts[-3:-1]) for file in (one, other)]
-        ax.set_title(f'{caption}\n{wheres[0]} | {wheres[1]}', fontsize=9)
+        folders = [' '.join(Path(file).parts[-3:-1]) for file in (one, other)]
+        ax.set_title(f'{caption}\n{folders[0]} | {folders[1]}', fontsize=9)
     with records.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
 

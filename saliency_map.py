@@ -65,10 +65,10 @@ def mean_saliency_maps(dataset: Dataset, model: nn.Module) -> dict[str, tuple[np
     }
 
 
-def random_samples(dataset: Dataset, count: int, seed: int) -> Subset:
+def random_samples(dataset: Dataset, nof_samples: int, seed: int) -> Subset:
     """Drawn from the whole data set without putting back; all of a smaller one."""
     order = np.random.default_rng(seed).permutation(len(dataset))
-    return Subset(dataset, order[:count].tolist())
+    return Subset(dataset, order[:nof_samples].tolist())
 
 
 def plot_pairs(figure, dataset: Dataset, model: nn.Module, transform=None) -> None:
@@ -90,17 +90,17 @@ def plot_pairs(figure, dataset: Dataset, model: nn.Module, transform=None) -> No
 
 
 def plot_mean_maps(figure, means: dict[str, tuple[np.ndarray | None, int]]) -> None:
-    for ax, (name, (mean, count)) in zip(figure.subplots(1, 2), means.items(), strict=True):
+    for ax, (name, (mean, nof_images)) in zip(figure.subplots(1, 2), means.items(), strict=True):
         if mean is None:
             plots.plot_message(f'There is no {name} image.', ax)
         elif not mean.max() > 0:
-            plots.plot_message(f'The map of all {count} {name} images is blank:\nno pixel moves the score.', ax)
+            plots.plot_message(f'The map of all {nof_images} {name} images is blank:\nno pixel moves the score.', ax)
         else:
             top = np.percentile(mean, 99.5)
             drawn = ax.imshow(mean, cmap=plots.MAP_COLOURS, vmin=0, vmax=top if top > 0 else mean.max())
             ax.grid(False)
             ax.set(xticks=[], yticks=[])
-            ax.set_title(f'{count} {name} images', color=plots.CLASS_COLOURS[name])
+            ax.set_title(f'{nof_images} {name} images', color=plots.CLASS_COLOURS[name])
             bar = figure.colorbar(drawn, ax=ax, shrink=0.8, extend='max')
             bar.ax.ticklabel_format(style='sci', scilimits=(-2, 3), useMathText=True)
 

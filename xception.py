@@ -113,9 +113,9 @@ def from_hub(name: str, **kwargs) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # the hub's client, urllib and the file's reader each have their own kinds
-        words = str(error).partition('\n')[0][:200]
+        reason = str(error).partition('\n')[0][:200]
         raise WeightsUnavailable(
-            f'The pre-trained weights of {name} cannot be had ({type(error).__name__}: {words}).'
+            f'The pre-trained weights of {name} cannot be had ({type(error).__name__}: {reason}).'
         ) from error
 
 

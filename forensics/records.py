@@ -282,9 +282,9 @@ def commit() -> str | None:
     """The version of the code, '+' if it was changed since; None outside a git checkout."""
     root = Path(__file__).resolve().parent.parent
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         return subprocess.run(
-            ['git', '-C', str(root), *words], capture_output=True, text=True, timeout=10, check=True
+            ['git', '-C', str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
 
     try:

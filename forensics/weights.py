@@ -151,9 +151,9 @@ def _xception_names(layers: dict[str, list[np.ndarray]]) -> Iterator[tuple[str, 
         yield f'conv{number}', f'bn{number}', f'block1_conv{number}', f'block1_conv{number}_bn'
     for block in range(2, 14):
         for number in range(3 if 5 <= block <= 12 else 2):
-            place = 3 * number + (block > 2)  # but for the first block a ReLU goes first
+            index = 3 * number + (block > 2)  # but for the first block a ReLU goes first
             keras = f'block{block}_sepconv{number + 1}'
-            yield f'block{block - 1}.rep.{place}', f'block{block - 1}.rep.{place + 1}', keras, f'{keras}_bn'
+            yield f'block{block - 1}.rep.{index}', f'block{block - 1}.rep.{index + 1}', keras, f'{keras}_bn'
     for number in (1, 2):
         keras = f'block14_sepconv{number}'
         yield f'conv{number + 2}', f'bn{number + 2}', keras, f'{keras}_bn'

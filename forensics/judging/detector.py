@@ -69,12 +69,12 @@ class Detector(ABC):
         """(outputs, labels) of an opened part, in its order. Several processes share the work."""
         from forensics.running import distributed
 
-        own_part, doubts = distributed.part_of(range(len(dataset))), Doubts()
-        outputs = self.outputs((dataset.load(index)[0] for index in own_part), doubts)
-        together = Doubts()
-        for of_one in distributed.joined([doubts]):
-            together.add(of_one)
-        for sentence in together.sentences():
+        own_slice, doubts = distributed.own_slice(range(len(dataset))), Doubts()
+        outputs = self.outputs((dataset.load(index)[0] for index in own_slice), doubts)
+        all_doubts = Doubts()
+        for own_doubts in distributed.joined([doubts]):
+            all_doubts.add(own_doubts)
+        for sentence in all_doubts.sentences():
             warnings.warn(sentence, stacklevel=2)
         labels = np.array([dataset.label(index) for index in range(len(dataset))], dtype=int)
         return np.concatenate(distributed.joined([outputs])), labels

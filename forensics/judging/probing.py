@@ -32,10 +32,10 @@ def probe(values: np.ndarray, fake: np.ndarray, groups: np.ndarray, seed: int = 
     for known, unknown in splitter.split(values, fake, groups):
         tree = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(values[known], fake[known])
         fakes = list(tree.classes_).index(1) if 1 in tree.classes_ else None
-        told = 0.0 if fakes is None else tree.predict_proba(values[unknown])[:, fakes]
+        predicted = 0.0 if fakes is None else tree.predict_proba(values[unknown])[:, fakes]
         # Minus what a blind guess knew: a fold with few fakes was predicted from others with more, and the AuC over
         # all folds would fall below chance.
-        scores[unknown] = told - fake[known].mean()
+        scores[unknown] = predicted - fake[known].mean()
 
     scores = np.round(scores, 9)  # what differs by rounding alone is a tie
     auc = scoring.auc(fake, scores)

@@ -28,9 +28,9 @@ def undefined(labels, scores=None) -> str | None:
 
 def _counts(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of real and of fake images at each distinct score, the scores ascending."""
-    distinct, place = np.unique(np.asarray(scores), return_inverse=True)
+    distinct, bins = np.unique(np.asarray(scores), return_inverse=True)
     labels = np.asarray(labels)
-    return tuple(np.bincount(place[labels == label], minlength=len(distinct)) for label in (0, 1))
+    return tuple(np.bincount(bins[labels == label], minlength=len(distinct)) for label in (0, 1))
 
 
 def _below(counts: np.ndarray) -> np.ndarray:
@@ -90,13 +90,13 @@ def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: 
 def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: np.random.Generator) -> tuple:
     """The same, but whole groups are drawn again, whatever their kind; a round without a class is left out."""
     _, groups = np.unique(groups, return_inverse=True)
-    _, place = np.unique(scores, return_inverse=True)
+    _, bins = np.unique(scores, return_inverse=True)
     number = int(groups.max()) + 1
 
     def draw(rounds: int) -> np.ndarray:
         return np.stack([np.bincount(rng.integers(0, number, number), minlength=number) for _ in range(rounds)])
 
-    return _ends(_rounds_of_groups(labels, place, groups, draw, rounds), level)[0]
+    return _ends(_rounds_of_groups(labels, bins, groups, draw, rounds), level)[0]
 
 
 def group_intervals(
@@ -126,28 +126,28 @@ def group_intervals(
                 times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=rounds)
         return times
 
-    distinct, place = np.unique(scores, return_inverse=True)
+    distinct, bins = np.unique(scores, return_inverse=True)
     if len(distinct) > FINEST:  # neighbours become ties, which an interval does not show
-        place = place * FINEST // len(distinct)
-    place = place + (scores > threshold)
-    called_real = int(place[scores <= threshold].max(initial=-1)) + 1
+        bins = bins * FINEST // len(distinct)
+    bins = bins + (scores > threshold)
+    called_real = int(bins[scores <= threshold].max(initial=-1)) + 1
 
     def metrics(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
         right = real[:, :called_real].sum(axis=1) + fake[:, called_real:].sum(axis=1)
         accuracies = 100 * right / (real.sum(axis=1) + fake.sum(axis=1))
         return np.stack([_auc_of_counts(real, fake), _eer_of_counts(real, fake), accuracies])
 
-    ends = _ends(_rounds_of_groups(labels, place, groups, draw, rounds), level, metrics)
+    ends = _ends(_rounds_of_groups(labels, bins, groups, draw, rounds), level, metrics)
     return dict(zip(nothing, ends, strict=True))
 
 
-def _rounds_of_groups(labels, place: np.ndarray, groups: np.ndarray, draw: Callable, rounds: int) -> Iterator[tuple]:
-    """(real, fake): a row a round, how many images are at each place when group g counts `draw(rounds)[:, g]` times."""
+def _rounds_of_groups(labels, bins: np.ndarray, groups: np.ndarray, draw: Callable, rounds: int) -> Iterator[tuple]:
+    """(real, fake): a row a round, how many images are in each bin when group g counts `draw(rounds)[:, g]` times."""
     from scipy.sparse import csr_array
 
-    shape = int(groups.max()) + 1, int(place.max()) + 1
+    shape = int(groups.max()) + 1, int(bins.max()) + 1
     labels = np.asarray(labels)
-    real, fake = (csr_array(((labels == label).astype(float), (groups, place)), shape) for label in (0, 1))
+    real, fake = (csr_array(((labels == label).astype(float), (groups, bins)), shape) for label in (0, 1))
     at_once = max(1, 4_000_000 // sum(shape))  # so that memory stays small
     for start in range(0, rounds, at_once):
         times = draw(min(at_once, rounds - start))

@@ -53,12 +53,12 @@ class Batches:
         self.seeds = torch.randint(MAX_SEED, (nof_samples,), generator=generator)
         batches = [batch.tolist() for batch in order.split(batch_size)]
         if whole:
-            batches = slices = distributed.part_of(batches)
+            batches = slices = distributed.own_slice(batches)
         else:
-            slices = [distributed.part_of(batch) for batch in batches]
+            slices = [distributed.own_slice(batch) for batch in batches]
         self.sizes = [len(batch) for batch in batches]  # over all processes
-        self.counts = [len(part) for part in slices]
-        self.index_batches = [part or batch[:1] for part, batch in zip(slices, batches, strict=True)]
+        self.own_sizes = [len(own) for own in slices]
+        self.index_batches = [own or batch[:1] for own, batch in zip(slices, batches, strict=True)]
 
     def __len__(self) -> int:
         return len(self.index_batches)
@@ -67,8 +67,8 @@ class Batches:
         batches = self._transformed()
         if self.device.type == 'cuda':
             batches = one_ahead(batches, self.device)
-        for count, (inputs, labels, indices) in zip(self.counts, batches, strict=True):
-            yield inputs, labels, indices[:count]
+        for own_size, (inputs, labels, indices) in zip(self.own_sizes, batches, strict=True):
+            yield inputs, labels, indices[:own_size]
 
     def _transformed(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
         transform = getattr(self.dataset, 'transform', None)

@@ -148,7 +148,7 @@ def _end_at_once(status: int | None) -> NoReturn:
 def _connection_lost(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in ('gloo', 'nccl', 'connection closed'))
+        isinstance(error, RuntimeError) and any(phrase in text for phrase in ('gloo', 'nccl', 'connection closed'))
     )
 
 
@@ -156,15 +156,15 @@ def _tell_torchrun(message: str) -> None:
     """Or its report, which follows on the screen, would show no reason."""
     if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
         report = {'message': message, 'extraInfo': {'timestamp': str(int(time.time()))}}
-        with contextlib.suppress(OSError), open(file, 'w') as stream:
-            json.dump({'message': report}, stream)
+        with contextlib.suppress(OSError), open(file, 'w') as opened:
+            json.dump({'message': report}, opened)
 
 
 # --- one process's share ------------------------------------------------------------
 
 
-def part_of(items: Sequence) -> Sequence:
-    """This process's part: contiguous, so that all parts in the order of the processes are the whole."""
+def own_slice(items: Sequence) -> Sequence:
+    """This process's slice. All slices, in the order of the processes, make up the whole."""
     return items[len(items) * rank() // size() : len(items) * (rank() + 1) // size()]
 
 
@@ -215,16 +215,16 @@ def _wrapped(model: nn.Module) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)  # no second copy of them
 
 
-def weighted(loss: torch.Tensor, criterion: nn.Module, count: int, total: int) -> torch.Tensor:
+def weighted(loss: torch.Tensor, criterion: nn.Module, own_size: int, batch_size: int) -> torch.Tensor:
     """A slice's loss, scaled so that the average of the gradients is the gradient of the whole batch's loss.
 
-    `count` of the `total` samples are in the slice; none if a batch is smaller than the number of processes.
+    `own_size` of the `batch_size` samples are in the slice; none if there are fewer samples than processes.
     """
     if size() == 1:
         return loss
     if getattr(criterion, 'reduction', 'mean') == 'sum':
-        return loss * (size() if count else 0)
-    return loss * (size() * count / total)
+        return loss * (size() if own_size else 0)
+    return loss * (size() * own_size / batch_size)
 
 
 def whole_batch_statistics(counts: bool) -> contextlib.AbstractContextManager:

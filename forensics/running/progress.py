@@ -29,11 +29,11 @@ class Progress:
             with tqdm(self.items, total=self.total, desc=self.label, leave=False, dynamic_ncols=True) as self.bar:
                 yield from self.bar
             return
-        start = told = time.monotonic()
-        told_number = 0
+        start = printed_at = time.monotonic()
+        printed_number = 0
         for number, item in enumerate(self.items, start=1):
             yield item
             now = time.monotonic()
-            if now - told >= PAUSE and number - told_number >= SHARE * self.total and number < self.total:
+            if now - printed_at >= PAUSE and number - printed_number >= SHARE * self.total and number < self.total:
                 print(f'{self.label}: {number}/{self.total}  {self.figures}  {now - start:.0f} s', flush=True)
-                told, told_number = now, number
+                printed_at, printed_number = now, number
