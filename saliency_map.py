@@ -51,7 +51,7 @@ def compute_gradient_saliency_maps(samples: torch.Tensor, true_labels: torch.Ten
 
 
 def mean_saliency_maps(dataset: Dataset, model: nn.Module) -> dict[str, tuple[np.ndarray | None, int]]:
-    """The mean map of each class over the whole data set, and how many images it is the mean of."""
+    """{class: (mean map over the whole data set, number of images)}; a class without images has None as map."""
     sums, counts = [0.0, 0.0], [0, 0]
     for samples, labels, _ in Batches(dataset, BATCH_SIZE, runtime.model_device(model)):
         maps = compute_gradient_saliency_maps(samples, labels, model).cpu().double()
@@ -66,19 +66,19 @@ def mean_saliency_maps(dataset: Dataset, model: nn.Module) -> dict[str, tuple[np
 
 
 def random_samples(dataset: Dataset, nof_samples: int, seed: int) -> Subset:
-    """Drawn from the whole data set without putting back; all of a smaller one."""
+    """Samples drawn from the whole data set without replacement; all of a smaller one."""
     order = np.random.default_rng(seed).permutation(len(dataset))
     return Subset(dataset, order[:nof_samples].tolist())
 
 
 def plot_pairs(figure, dataset: Dataset, model: nn.Module, transform=None) -> None:
-    """Every image beside its map."""
+    """Draw every image beside its map."""
     cells = -(-len(dataset) // PAIRS_A_ROW), 2 * PAIRS_A_ROW
     axes = figure.subplots(*cells).reshape(-1, 2)
     pairs = iter(axes)
     for samples, labels, _ in Batches(dataset, BATCH_SIZE, runtime.model_device(model)):
         maps = compute_gradient_saliency_maps(samples, labels, model).cpu().numpy()
-        # The pairs come last: zip would take one more of them than there are samples in the batch.
+        # `pairs` comes last, or zip would take one pair more than the batch has samples.
         for sample, label, saliency, (left, right) in zip(
             samples.cpu().numpy(), labels.tolist(), maps, pairs, strict=False
         ):
