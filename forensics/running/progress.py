@@ -1,4 +1,4 @@
-"""Progress of a long loop: a tqdm bar in a terminal; in a log a line now and then, and none for what is soon over."""
+"""Progress of a long loop: a tqdm bar in a terminal; in a log a line now and then, and none for a short loop."""
 
 import sys
 import time
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm
 
 PAUSE = 60  # seconds between two lines of a log, at least
-SHARE = 0.1  # of a pass between them, at least: a pass of a day shall not fill the log
+SHARE = 0.1  # of a pass between them, at least, so that a pass of a day does not fill the log
 
 
 class Progress:
-    """Iterate over it; `show(...)` puts figures beside the bar."""
+    """Iterate over `items`; `show(...)` puts figures beside the bar."""
 
     def __init__(self, items: Iterable, total: int, label: str):
         self.items, self.total, self.label = items, total, label
