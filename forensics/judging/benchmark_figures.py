@@ -13,7 +13,7 @@ LINE_MARKERS = 'osD^vPX'
 
 
 def heat_map(rows: list[dict], titles: dict[str, str], datasets: list[str]):
-    """Every detector on every data set as it is, the frames above the videos; titles are those of the detectors."""
+    """Every detector on every data set, unperturbed, frames above videos; `titles` are those of the detectors."""
     clean = [row for row in rows if row['perturbation'] is None]
     levels = [level for level in LEVELS if any(row['level'] == level for row in clean)]
     with plots.style():

@@ -14,7 +14,7 @@ VIDEO_EXTENSIONS = frozenset(
 
 
 class BrokenVideo(BrokenFile):
-    """A file that should be a video."""
+    """A video file that cannot be read."""
 
 
 def is_video_file(path: Path) -> bool:
