@@ -59,7 +59,7 @@ def make_optimizer(name: str, model: nn.Module, lr: float, momentum: float = 0.9
 
 
 class Trainer:
-    """The epoch loop. It knows neither what the model nor what the data set is.
+    """The epoch loop, for any model and any data set.
 
     Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Several processes
     share the work, and the figures are those of a single one (see forensics/running/distributed.py).

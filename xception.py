@@ -41,8 +41,8 @@ def start_backbone(name: str, weights: str | None, **kwargs) -> tuple[nn.Module,
 
     config = timm_config(name)
     if weights is None:
-        # Of several processes the first one decides, as the others may be on machines that reach less; training begins
-        # by giving them its weights.
+        # The first of several processes decides, as the others may be on machines that reach less; training begins by
+        # giving them its weights.
         if distributed.is_first():
             model, origin = start_within_reach(name, **kwargs)
         else:

@@ -85,7 +85,7 @@ class Detector(ABC):
         first, second = scoring.two_columns(outputs).T
         return first, second, labels
 
-    # --- what it was trained on, and from ------------------------------------------------------------
+    # --- its training and its file ------------------------------------------------------------
 
     @property
     def trained_on(self) -> str | None:

@@ -88,7 +88,7 @@ def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: 
 
 
 def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: np.random.Generator) -> tuple:
-    """The same, but whole groups are resampled, whatever their kind; a round without a class is left out."""
+    """An interval of the AuC by resampling whole groups of any kind; a round without a class is left out."""
     _, groups = np.unique(groups, return_inverse=True)
     _, bins = np.unique(scores, return_inverse=True)
     number = int(groups.max()) + 1

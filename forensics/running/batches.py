@@ -172,7 +172,7 @@ class DecodedItems(Dataset):
     def collate(items: list[tuple[np.ndarray, int]]) -> tuple[torch.Tensor | list[np.ndarray], torch.Tensor]:
         pictures, labels = zip(*items, strict=True)
         if len({picture.shape for picture in pictures}) == 1:
-            # Height x width x channels in memory is what PyTorch calls channels_last.
+            # PyTorch calls height x width x channels in memory channels_last.
             return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), torch.tensor(labels)
         return list(pictures), torch.tensor(labels)
 
