@@ -34,9 +34,9 @@ from forensics.pictures.files import open_image
 from forensics.running import starting
 from forensics.running.parallel import run_all
 
-ALONE = 'all'  # the only part of a data set without parts
+ALONE = 'all'  # name of the only part of a data set without parts
 SUSPICIOUS = 0.6  # a shortcut whose whole interval lies above this AuC is a problem
-LOPSIDED = 0.9  # and so is a part of which one class holds more than this
+LOPSIDED = 0.9  # a part in which one class has a larger share is a problem
 SHOWN = 12  # pairs in the figure
 
 
@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 @dataclass
 class Pictures:
-    """Every picture of all data sets that are looked at, column by column: a million of them fit."""
+    """All pictures of all data sets, column by column, so that a million of them fit into memory."""
 
     paths: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of the data set
@@ -107,18 +107,19 @@ def look(index: int, path: str):
 
 
 def look_at_all(pictures: Pictures, jobs: int | None) -> list[dict]:
-    """Fill in what the files hold; those that cannot be read are taken out and returned."""
-    count, broken = len(pictures.paths), {}
-    pictures.numbers, pictures.hashes = np.zeros((count, len(shortcuts.NUMBERS))), np.zeros((count, 63), np.float16)
-    pictures.digests = [b''] * count
-    with contextlib.redirect_stdout(sys.stderr):  # a long pass tells where it is, and --json prints nothing else
+    """Fill in the columns that come from the files; take out and return the files that cannot be read."""
+    nof_pictures, broken = len(pictures.paths), {}
+    pictures.numbers = np.zeros((nof_pictures, len(shortcuts.NUMBERS)))
+    pictures.hashes = np.zeros((nof_pictures, 63), np.float16)
+    pictures.digests = [b''] * nof_pictures
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json, not for progress
         for index, facts in run_all(look, list(enumerate(pictures.paths)), 'images', jobs=jobs or -1):
             if isinstance(facts, str):
                 broken[index] = {'path': pictures.paths[index], 'reason': facts}
             else:
                 pictures.numbers[index], pictures.digests[index], pictures.hashes[index] = facts
     if broken:
-        sound = [index for index in range(count) if index not in broken]
+        sound = [index for index in range(nof_pictures) if index not in broken]
         for column in ('paths', 'names', 'parts', 'labels', 'groups', 'digests'):
             values = getattr(pictures, column)
             setattr(pictures, column, [values[index] for index in sound])
@@ -130,7 +131,7 @@ def look_at_all(pictures: Pictures, jobs: int | None) -> list[dict]:
 
 
 def find_duplicates(pictures: Pictures) -> tuple[list[dict], dict[str, int], list[dict]]:
-    """(pairs that are wrong, counts of all pairs, real and fake ones of one part that are near but not the same).
+    """(wrong pairs, counts of all pairs, pairs of a real and a fake picture of one part that are near, not the same).
 
     A pair is wrong across parts, because a detector may recognise the second picture, and across classes, because one
     of its labels is wrong. A fake near the photograph that it was made from belongs in the same part and is right.
@@ -226,7 +227,7 @@ def groups_across_parts(pictures: Pictures, rows: np.ndarray) -> dict[str, list[
     return crossing_groups([pictures.groups[row] for row in known], [pictures.parts[row] for row in known])
 
 
-# --- findings in words: each function gives the sentences that it has to say, often none ----------------------------
+# --- findings in words: each function returns its sentences, often none --------------------------------------------
 
 
 def copies_across_parts(pairs: list[dict]) -> list[str]:
@@ -305,7 +306,7 @@ def plural(number: int, thing: str) -> str:
 
 
 def figure_pairs(findings: dict, pictures: Pictures) -> list[tuple[str, str, str]]:
-    """(path, path, caption): what is wrong first, then the nearest pictures of different parts (or classes)."""
+    """(path, path, caption) of each pair: the wrong ones first, then the nearest across parts (or classes)."""
     wrong = findings['duplicate_facts'][:SHOWN]
     shown = [(*pair['paths'], f'{pair["kind"]}: {pair["distance"]:.3f}') for pair in wrong]
     kinds = pictures.parts if len(set(pictures.parts)) > 1 else pictures.labels
@@ -330,8 +331,8 @@ def draw_pairs(pairs: list[tuple[str, str, str]], path: str | Path) -> None:
         both = [np.asarray(open_image(file).resize((192, 192))) for file in (one, other)]
         gap = np.full((192, 8, 3), 255, dtype=np.uint8)
         ax.imshow(np.hstack([both[0], gap, both[1]]))
-        wheres = [' '.join(Path(file).parts[-3:-1]) for file in (one, other)]
-        ax.set_title(f'{caption}\n{wheres[0]} | {wheres[1]}', fontsize=9)
+        folders = [' '.join(Path(file).parts[-3:-1]) for file in (one, other)]
+        ax.set_title(f'{caption}\n{folders[0]} | {folders[1]}', fontsize=9)
     with records.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
 

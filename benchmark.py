@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_parts(names: Sequence[str]) -> list[Part]:
-    """The test parts, and a line of each."""
+    """The test parts; prints the numbers of images in each."""
     parts = [scorable(name, 'test') for name in dict.fromkeys(names)]
     for part in parts:
         counts = ' and '.join(f'{number} {label}' for label, number in part.counts().items())
@@ -97,7 +97,7 @@ def load_entries(paths: Sequence[str], models: Sequence[str]) -> list[Entry]:
 
 def score(entries: list[Entry], parts: list[Part], conditions: list[Condition | None], seed: int) -> None:
     """Every detector on the validation part of its own data and on all test parts, under every condition."""
-    fingerprint = functools.cache(train_fingerprint)  # of a million files once, not once a detector
+    fingerprint = functools.cache(train_fingerprint)  # of a million files: once, not once for each detector
     names = [part.dataset for part in parts]
     try:
         for entry in entries:

@@ -28,9 +28,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] = ()) -> tuple[float, int]:
-    """The accuracy in percent on the test part, and the number of parameters.
+    """(accuracy in percent on the test part, number of parameters).
 
-    Called without arguments by a grader, whose own command line is none of ours: hence the default.
+    `argv` is empty by default, because a grader's script calls this, and its command line is not ours.
     """
     options.apply(parse_args(argv))
     model = my_bonus_model().to(runtime.device())

@@ -39,7 +39,7 @@ class BonusNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = self.relu(self.pool(layer(x)))
-        # The mean tells how the face is drawn, the maximum that one place of it differs.
+        # The mean describes the whole face, the maximum a single spot of it that differs.
         return self.fc(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
 
 

@@ -1,7 +1,7 @@
 """A detector scores images: `load_detector(path).score(images)` is P(fake) of each.
 
-Whatever it is, a network's checkpoint or the file of a support vector machine, it is rebuilt here from its file alone,
-and a data set is opened here as it takes it.
+`load_detector` rebuilds a network or a support vector machine from its file alone, and `open_parts` opens a data set's
+parts with the network's transforms.
 """
 
 import argparse
@@ -33,13 +33,13 @@ BATCH = 32
 
 
 class NamelessCheckpoint(UserError):
-    """A stranger's: only the user knows what model it holds."""
+    """A checkpoint of another project, which does not name its model: the user has to."""
 
 
 def load_detector(path: str | Path, model_name: str | None = None) -> Detector:
     """The detector in a file of train_main.py (.pt) or train_svm.py (.npz).
 
-    The file says what it holds. Only a stranger's checkpoint needs the model's name.
+    Only the checkpoint of another project, which does not name its model, needs `model_name`.
     """
     if Path(path).suffix == '.npz':
         return classical.load(path, lambda name: build_model(name, 'none').to(runtime.device()))
@@ -91,9 +91,9 @@ class NetworkDetector(Detector):
 
 
 def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> NetworkDetector:
-    """The trained network, ready to evaluate. Takes anyone's checkpoint of this assignment: the key `model` counts.
+    """The trained network in evaluation mode. Its weights are the checkpoint's `model`, `state_dict` or whole content.
 
-    Without a name the model is the one that the checkpoint tells.
+    Without `model_name` the checkpoint has to name the model.
     """
     checkpoint = records.load_checkpoint(checkpoint_path)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
@@ -135,12 +135,12 @@ def open_parts(
 ) -> tuple[dict[str, Dataset], list[str]]:
     """The parts, each with its transform, and the files left out of them because they cannot be read.
 
-    `preprocessing` is a model's; without one pictures stay as they are. With `at_most` only so many of each class,
-    drawn by the seed, are kept and read.
+    `preprocessing` is the network's, or None for a detector that takes pictures as they are. `at_most` keeps and reads
+    only so many pictures of each class, drawn by `seed`.
     """
     parts = {name: load_dataset(dataset, name) for name in names}
     for name, part in parts.items():
-        if preprocessing not in (None, Preprocessing()):  # the assignment's own is what load_dataset gives
+        if preprocessing not in (None, Preprocessing()):  # load_dataset gives the assignment's own
             part.transform = preprocessing.train_transform() if name == 'train' else preprocessing.test_transform()
         if at_most is not None:
             rng = np.random.default_rng(seed)
@@ -153,12 +153,12 @@ def open_parts(
 def open_part(
     dataset: str, name: str, preprocessing: Preprocessing | None, skip_broken: bool = False, **choice
 ) -> Dataset:
-    """One part, to be scored: an empty class is no mistake."""
+    """One part, for scoring: a class may be empty."""
     return open_parts(dataset, [name], preprocessing, skip_broken, both_classes=False, **choice)[0][name]
 
 
 def load_explained(args: argparse.Namespace, at_most: int | None = None) -> tuple[nn.Module, Dataset, str]:
-    """What `options.add_explained` asks for: the network, the test part, and the heading of figures of them."""
+    """(network, test part, heading of the figures) for the arguments of `options.add_explained`."""
     detector = load_network(args.checkpoint_path, args.model)
     dataset = open_part(
         args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=at_most, seed=args.seed

@@ -32,19 +32,19 @@ class FacesDataset(Dataset):
         return image_files(folder)
 
     def image_path(self, index: int) -> str:
-        """Where the image with this index lies."""
+        """The path of the image with this index."""
         if not -len(self) <= index < len(self):  # without this, `for image, label in dataset` would never end
             raise IndexError(f'index {index} in a data set of {len(self)} images')
         label = self.label(index)
         names = self.fake_image_names if label else self.real_image_names
         position = index % len(self) - label * len(self.real_image_names)
-        return os.path.join(self.root_path, CLASSES[label], names[position])  # a million times: pathlib takes longer
+        return os.path.join(self.root_path, CLASSES[label], names[position])  # a million times: pathlib is slower
 
     def label(self, index: int) -> int:
         return int(index % len(self) >= len(self.real_image_names))
 
     def file_state(self, index: int) -> tuple[str, int, int]:
-        """Changes when the file does; who keeps decoded pictures can tell by it that they are stale."""
+        """(path, size, time of the last change): if it differs, a decoded picture that was kept is stale."""
         path = self.image_path(index)
         with contextlib.suppress(OSError):  # a file that is gone: opening it will say so
             status = os.stat(path)

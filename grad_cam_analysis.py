@@ -28,10 +28,10 @@ SAMPLES_A_PAGE = 3
 
 class Explanation(NamedTuple):
     image: np.ndarray  # HxWx3, 0 to 1
-    heat: np.ndarray  # HxW, 0 to 1; all zero where no region speaks for the class
+    heat: np.ndarray  # HxW, 0 to 1; all zero if no region speaks for the class
     overlay: np.ndarray  # HxWx3, uint8
     predicted: int
-    probability: float  # that the network gives the predicted class
+    probability: float  # of the predicted class
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -50,7 +50,7 @@ def explain(sample: torch.Tensor, model: nn.Module, layer: nn.Module, transform=
         cam = GradCAM(model, [layer], partial(models.activations_as_maps, model))
         # GradCAM's own `with` releases the hooks as well, but swallows every IndexError.
         stack.callback(cam.activations_and_grads.release)
-        # All parameters are frozen, so it is the image that has to ask for the gradient.
+        # All parameters are frozen, so the image has to require the gradient.
         pixels = sample.detach().to(runtime.model_device(model), copy=True).requires_grad_()
         heat = cam(pixels, targets=[explaining.predicted_class_score])[0]
         outputs = cam.outputs.detach().cpu().numpy()
@@ -65,7 +65,7 @@ def explain(sample: torch.Tensor, model: nn.Module, layer: nn.Module, transform=
 
 
 def get_grad_cam_visualization(test_dataset: Dataset, model: nn.Module) -> tuple[np.ndarray, torch.Tensor]:
-    """Grad-CAM over one random image, for the predicted class and the layer `model.conv3`; and its true label.
+    """(Grad-CAM drawn over one random image, its true label), for the predicted class and the layer `model.conv3`.
 
     A model without that layer is explained by the last one that has maps.
     """

@@ -1,6 +1,6 @@
 """The architectures and the registry: a model is a class and one entry in MODELS.
 
-Every model returns two scores an image, index 0 for real and 1 for fake, or one logit, which speaks for fake.
+Every model returns two scores an image, index 0 for real and 1 for fake, or one logit for fake.
 """
 
 import inspect
@@ -25,16 +25,16 @@ TIMM_PREFIX = 'timm:'
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a model's input. The defaults are the assignment's."""
+    """The steps from a picture to a model's input. The defaults are the assignment's."""
 
     size: int = 256
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2023, 0.1994, 0.2010)
-    resize: bool = False  # scaling blurs the traces that a model looks for, so that 256x256 faces never are
+    resize: bool = False  # scaling blurs the traces that a model looks for, so 256x256 faces are not scaled
 
     @property
     def only_size(self) -> int | None:
-        """The one size of picture that fits, or None: every size, because pictures are scaled."""
+        """The only picture size that the model takes; None if pictures are scaled."""
         return None if self.resize else self.size
 
     def train_transform(self) -> transforms.Compose:
@@ -78,14 +78,14 @@ class SimpleNet(nn.Module):
 
 
 def begin_in_step(model: nn.Module, spread: float = 0.002) -> None:
-    """Initial weights with a spread that grows with the root of a unit's number of inputs, and no biases.
+    """Draw weights whose spread grows with the square root of a unit's number of inputs, and set biases to zero.
 
-    Adam's first steps move every weight by the learning rate, whatever its gradient, and behind a ReLU, where no input
-    is negative, all those steps of a unit add up. So its sum moves with the number of its inputs, but with PyTorch's
-    weights, which shrink with the root of it, the sums of two pictures differ by less and less: in `fc1`, with its
-    16,224 inputs, the first step of 0.001 outweighs all differences between pictures a dozen times, and what it pushed
-    below zero stays there (docs/first_weights.md). With these weights a step is the same share of a unit's sum in every
-    layer.
+    Adam's first steps move every weight by the learning rate, whatever its gradient. Behind a ReLU no input is
+    negative, so the steps of a unit's weights add up, and its sum moves in proportion to its number of inputs.
+    PyTorch's weights shrink with the root of that number, so the sums of two pictures differ less and less: in `fc1`,
+    with 16,224 inputs, the first step of 0.001 outweighs all differences between pictures a dozen times, and units that
+    it pushes below zero stay there (docs/first_weights.md). With the weights here a step is the same share of a unit's
+    sum in every layer.
     """
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -117,16 +117,15 @@ class MyNet(nn.Module):
 def get_xception_based_model(backbone_weights: str | None = None) -> nn.Module:
     """Xception whose `fc` is a perceptron with three hidden layers: 23,128,786 parameters.
 
-    `backbone_weights` is imagenet, none or a file; left out, ImageNet's are taken or, if they cannot be had, random
-    ones.
+    `backbone_weights` is imagenet, none or a file; None takes ImageNet's or, if they cannot be had, random ones.
     """
     return build_model('XceptionBased', backbone_weights)
 
 
 def start_xception(weights: str | None) -> tuple[nn.Module, str]:
-    """Xception for the assignment's pictures, and its weights' origin.
+    """(Xception that takes the assignment's pictures, the origin of its weights).
 
-    ImageNet's and Keras's files have learned on pixels from -1 to 1, not on the assignment's normalisation.
+    ImageNet's weights and Keras's files expect pixels from -1 to 1, not the assignment's normalisation.
     """
     backbone, origin = start_backbone(XCEPTION, weights)
     if origin.startswith('imagenet') or origin.endswith(KERAS_SUFFIXES):
@@ -151,7 +150,7 @@ class CustomCNN(nn.Module):
     def __init__(self, dense: int = 128, dropout: float = 0.3) -> None:
         super().__init__()
         for number, (inputs, outputs) in enumerate([(3, 16), (16, 32), (32, 64), (64, 128)], start=1):
-            # The normalisation has a bias of its own.
+            # BatchNorm has a bias of its own.
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             setattr(self, f'conv{number}', nn.Sequential(convolution, nn.BatchNorm2d(outputs)))
         self.pool = nn.MaxPool2d(2, 2)
@@ -167,7 +166,7 @@ class CustomCNN(nn.Module):
 class XceptionTransfer(nn.Module):
     """The slides' transfer learning: Xception's pooled features, a dense layer and one logit.
 
-    A frozen backbone keeps what it learned on its own task, BatchNorm's statistics included; the head alone is trained.
+    A frozen backbone keeps its weights and BatchNorm's statistics; only the head is trained.
     """
 
     def __init__(self, backbone: nn.Module, dense: int = 256, dropout: float = 0.3, frozen: bool = True) -> None:
@@ -189,7 +188,7 @@ class XceptionTransfer(nn.Module):
 
 
 def one_logit_head(features: int, dense: int, dropout: float) -> nn.Sequential:
-    """No sigmoid at the end: the criterion applies it, which is exact also where the sigmoid is 0 or 1."""
+    """No sigmoid at the end: the criterion applies it, and stays exact where the sigmoid rounds to 0 or 1."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, dense), nn.ReLU(), nn.Linear(dense, 1))
 
 
@@ -198,18 +197,18 @@ def one_logit_head(features: int, dense: int, dropout: float) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that the rest of the project has to know of a model."""
+    """Everything that the rest of the project needs to know of a model."""
 
     build: Callable[..., nn.Module]
     cam_layer: str  # the layer whose activations Grad-CAM weighs
     preprocessing: Preprocessing = Preprocessing()
-    # From the weights asked for: what `build` takes then, and the origin of what it got.
+    # --backbone-weights -> (the backbone that `build` takes, the origin of its weights)
     backbone: Callable[[str | None], tuple[nn.Module, str]] | None = None
     nof_scores: int = 2  # 1: a single logit
 
     @property
     def options(self) -> dict:
-        """What else `build` takes, with the defaults: a checkpoint's record holds the values it was built with."""
+        """The other arguments of `build` with their defaults; a checkpoint's record holds the values that were used."""
         parameters = inspect.signature(self.build).parameters
         return {name: parameter.default for name, parameter in parameters.items() if name != 'backbone'}
 
@@ -217,7 +216,7 @@ class ModelSpec:
         return nn.BCEWithLogitsLoss() if self.nof_scores == 1 else nn.CrossEntropyLoss()
 
 
-# What ImageNet's Xception was trained on: a frozen one knows nothing else.
+# The input on which ImageNet's Xception was trained: a frozen one knows no other.
 XCEPTION_PREPROCESSING = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize=True)
 
 MODELS = {
@@ -254,7 +253,7 @@ def timm_spec(name: str) -> ModelSpec:
 
 
 def build_model(name: str, backbone_weights: str | None = None, **options) -> nn.Module:
-    """A new model by its name; nothing else is built. 'none' is for callers who load a checkpoint next.
+    """A new model by its name; no other is built. `backbone_weights` is 'none' if a checkpoint is loaded next.
 
     `options` are the model's own, as a checkpoint's record holds them.
     """
@@ -262,7 +261,7 @@ def build_model(name: str, backbone_weights: str | None = None, **options) -> nn
 
 
 def build_with_origin(name: str, backbone_weights: str | None = None, **options) -> tuple[nn.Module, str | None]:
-    """The same, and where its backbone's weights come from; None for a model without one."""
+    """(a new model, the origin of its backbone's weights); the origin is None for a model without a backbone."""
     spec = get_spec(name)
     for option in options:
         if option not in spec.options:
@@ -292,13 +291,13 @@ def last_layer_with_maps(model: nn.Module) -> nn.Module:
     features = getattr(model, 'feature_info', None)
     if features:
         layer = model.get_submodule(features[-1]['module'])
-        # Where a class token decides, the last block's patch tokens reach no score, only what that block reads does.
+        # If a class token decides, the last block's patch tokens reach no score, but its inputs do.
         return getattr(layer, 'norm1', layer) if getattr(model, 'num_prefix_tokens', 0) else layer
     return [module for module in model.modules() if isinstance(module, nn.Conv2d)][-1]
 
 
 def activations_as_maps(model: nn.Module, activations: torch.Tensor) -> torch.Tensor:
-    """Channels x height x width, also of transformers, whose layers give tokens or put the channels last."""
+    """The activations as maps, channels first, also of transformers, whose layers give tokens or channels last."""
     if activations.dim() == 3:
         tokens = activations[:, getattr(model, 'num_prefix_tokens', 0) :]
         side = round(tokens.shape[1] ** 0.5)

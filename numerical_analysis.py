@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def get_soft_scores_and_true_labels(dataset: Dataset, model: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First scores (real), second scores (fake) and labels (0 real, 1 fake), in the data set's order.
 
-    Scores are the model's outputs, before softmax. A model with one logit gives minus it and it.
+    Scores are the model's outputs, before softmax. A single logit gives (-logit, logit).
     """
     return detectors.NetworkDetector(model).score_dataset(dataset)
 
@@ -51,7 +51,7 @@ def plot_roc_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_lab
 
 
 def plot_det_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_labels):
-    """The same three scores' DET curves: missed fakes against false alarms."""
+    """Draw the DET curves of the same three scores: missed fakes against false alarms."""
     with plots.style():
         scores = scoring.three_scores(all_first_soft_scores, all_second_soft_scores)
         plots.plot_det(scores, np.asarray(gt_labels), figure.gca())
@@ -59,7 +59,7 @@ def plot_det_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_lab
 
 
 def print_table(first, second, labels, threshold: float | None) -> None:
-    """What the scores are worth; every accuracy stands beside the constant predictor's."""
+    """Print AuC, AP, EER and accuracy, and the constant predictor's accuracy beside them."""
     print(f'{"":26}{"AuC":>7}{"95% interval":>18}{"AP":>8}{"EER":>8}')
     for name, values in scoring.three_scores(first, second).items():
         row = f'{plots.SCORE_NAMES[name]:26}'
@@ -92,7 +92,7 @@ def print_table(first, second, labels, threshold: float | None) -> None:
 def score(
     detector: Detector, dataset: str, name: str, skip_broken: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First scores, second scores and labels of a part, which are also written down."""
+    """Score a part and write the record; return (first scores, second scores, labels)."""
     opened = detectors.open_part(dataset, name, detector.preprocessing, skip_broken)
     outputs, labels = detector.outputs_of(opened)
     part = Part.find(dataset, name)

@@ -14,7 +14,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
 
 
 def use_data_root(args: argparse.Namespace) -> None:
-    """Make --data-root hold for the whole process. All that a script without torch has to call."""
+    """Make --data-root hold for the whole process. A script without torch calls this instead of `apply`."""
     if args.data_root:
         os.environ[ROOT_VARIABLE] = args.data_root
 
@@ -26,7 +26,7 @@ def apply(args: argparse.Namespace) -> None:
     use_data_root(args)
     if 'device' in args and args.device:
         os.environ[runtime.DEVICE_VARIABLE] = args.device
-        runtime.device()  # a device that is not there is named now, not after the data set was read
+        runtime.device()  # raises now, not after the data set was read, if there is no such device
     if 'seed' in args:
         runtime.seed_everything(args.seed)
 
@@ -91,14 +91,14 @@ def add_backbone_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def add_process_wide(parser: argparse.ArgumentParser) -> None:
-    """All that `apply` makes hold for the whole process."""
+    """The arguments that `apply` makes hold for the whole process."""
     add_seed(parser)
     add_data_root(parser)
     add_device(parser)
 
 
 def add_explained(parser: argparse.ArgumentParser) -> None:
-    """All that a script takes which explains a trained model's answers on a data set."""
+    """The arguments of a script that explains a trained model's answers on a data set."""
     add_model(parser)
     add_checkpoint(parser)
     add_dataset(parser)
@@ -109,7 +109,7 @@ def add_explained(parser: argparse.ArgumentParser) -> None:
 
 
 def setting(text: str) -> tuple[str, bool | int | float | str]:
-    """NAME=VALUE; true, false and numbers are taken as such."""
+    """Split NAME=VALUE; true, false and numbers become values of their own types."""
     name, equals, value = text.partition('=')
     if not equals:
         raise argparse.ArgumentTypeError(f'{text} is not NAME=VALUE')

@@ -51,7 +51,7 @@ def compute_gradient_saliency_maps(samples: torch.Tensor, true_labels: torch.Ten
 
 
 def mean_saliency_maps(dataset: Dataset, model: nn.Module) -> dict[str, tuple[np.ndarray | None, int]]:
-    """The mean map of each class over the whole data set, and how many images it is the mean of."""
+    """{class: (mean map over the whole data set, number of images)}; a class without images has None as map."""
     sums, counts = [0.0, 0.0], [0, 0]
     for samples, labels, _ in Batches(dataset, BATCH_SIZE, runtime.model_device(model)):
         maps = compute_gradient_saliency_maps(samples, labels, model).cpu().double()
@@ -65,20 +65,20 @@ def mean_saliency_maps(dataset: Dataset, model: nn.Module) -> dict[str, tuple[np
     }
 
 
-def random_samples(dataset: Dataset, count: int, seed: int) -> Subset:
-    """Drawn from the whole data set without putting back; all of a smaller one."""
+def random_samples(dataset: Dataset, nof_samples: int, seed: int) -> Subset:
+    """Samples drawn from the whole data set without replacement; all of a smaller one."""
     order = np.random.default_rng(seed).permutation(len(dataset))
-    return Subset(dataset, order[:count].tolist())
+    return Subset(dataset, order[:nof_samples].tolist())
 
 
 def plot_pairs(figure, dataset: Dataset, model: nn.Module, transform=None) -> None:
-    """Every image beside its map."""
+    """Draw every image beside its map."""
     cells = -(-len(dataset) // PAIRS_A_ROW), 2 * PAIRS_A_ROW
     axes = figure.subplots(*cells).reshape(-1, 2)
     pairs = iter(axes)
     for samples, labels, _ in Batches(dataset, BATCH_SIZE, runtime.model_device(model)):
         maps = compute_gradient_saliency_maps(samples, labels, model).cpu().numpy()
-        # The pairs come last: zip would take one more of them than there are samples in the batch.
+        # `pairs` comes last, or zip would take one pair more than the batch has samples.
         for sample, label, saliency, (left, right) in zip(
             samples.cpu().numpy(), labels.tolist(), maps, pairs, strict=False
         ):
@@ -90,17 +90,17 @@ def plot_pairs(figure, dataset: Dataset, model: nn.Module, transform=None) -> No
 
 
 def plot_mean_maps(figure, means: dict[str, tuple[np.ndarray | None, int]]) -> None:
-    for ax, (name, (mean, count)) in zip(figure.subplots(1, 2), means.items(), strict=True):
+    for ax, (name, (mean, nof_images)) in zip(figure.subplots(1, 2), means.items(), strict=True):
         if mean is None:
             plots.plot_message(f'There is no {name} image.', ax)
         elif not mean.max() > 0:
-            plots.plot_message(f'The map of all {count} {name} images is blank:\nno pixel moves the score.', ax)
+            plots.plot_message(f'The map of all {nof_images} {name} images is blank:\nno pixel moves the score.', ax)
         else:
             top = np.percentile(mean, 99.5)
             drawn = ax.imshow(mean, cmap=plots.MAP_COLOURS, vmin=0, vmax=top if top > 0 else mean.max())
             ax.grid(False)
             ax.set(xticks=[], yticks=[])
-            ax.set_title(f'{count} {name} images', color=plots.CLASS_COLOURS[name])
+            ax.set_title(f'{nof_images} {name} images', color=plots.CLASS_COLOURS[name])
             bar = figure.colorbar(drawn, ax=ax, shrink=0.8, extend='max')
             bar.ax.ticklabel_format(style='sci', scilimits=(-2, 3), useMathText=True)
 

@@ -98,10 +98,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def describe(args: argparse.Namespace, origin: str | None, parts: dict, skipped: list[str]) -> dict:
-    """What the record tells of a run beside its curves: enough to rebuild the detector and to repeat the training."""
+    """The record of a run beside its curves: enough to rebuild the detector and to repeat the training."""
     spec = get_spec(args.model)
     card = datasets.read_card(Path(parts['train'].root_path).parent)
-    elsewhere = ('resume', 'workers', 'device', 'data_root')  # say how or where, and change no number
+    elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
         'dataset': args.dataset,

@@ -89,7 +89,7 @@ class DescribedPart(Part):
     """A part of the data set with its features."""
 
     def compute(self, extractors: list, args: argparse.Namespace) -> None:
-        """`vectors` holds a block of rows an augmentation, `originals` the first, of the pictures as they are."""
+        """Fill `vectors` (a block of rows for each augmentation), `originals` (the first block) and `sizes`."""
         augmented = args.augment and self.name == 'train'
         augmentations = list(features.AUGMENTATIONS) if augmented else ['original']
         paths = [self.folder / file for file in self.files]
@@ -97,7 +97,7 @@ class DescribedPart(Part):
         self.originals = self.vectors[: len(paths)]
         self.sizes = []
         for path in paths:
-            with Image.open(path) as image:  # the header alone
+            with Image.open(path) as image:  # reads the header alone
                 self.sizes.append(image.size)
 
 
@@ -126,7 +126,7 @@ def make_extractors(args: argparse.Namespace) -> list:
 
 
 def warn(args: argparse.Namespace, extractors: list, parts: dict[str, DescribedPart], trained_on: dict) -> None:
-    """Say what makes the figures doubtful, before they stand there."""
+    """Warn of everything that makes the figures doubtful, before they are printed."""
     settings = datasets.read_card(parts['train'].home).get('settings') or {}
     if settings.get('detect') and settings.get('size') and isinstance(extractors[0], features.Spectrum):
         print(
@@ -142,7 +142,7 @@ def warn(args: argparse.Namespace, extractors: list, parts: dict[str, DescribedP
 
 
 def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[str, DescribedPart]) -> dict:
-    """The run record, as train_main.py's: what it takes to repeat this."""
+    """The record of the run, like train_main.py's: enough to repeat the training."""
     elsewhere = ('all', 'classifier', 'cluster', 'data_root', 'device')
     arguments = {name: value for name, value in vars(args).items() if name not in elsewhere}
     card = datasets.read_card(parts['train'].home)
@@ -164,7 +164,7 @@ def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[
 
 
 def model_name(args: argparse.Namespace, kind: str) -> str:
-    """Names the detector's file, so whatever makes another detector is in it."""
+    """The name in the detector's file name: every setting that makes another detector is in it."""
     variant = '' if args.variant == 'published' else f'-{args.variant}'
     return f'{args.features}{variant}{"-augmented" if args.augment else ""}-{kind}'
 
@@ -182,7 +182,7 @@ def evaluate(
     calibration = classical.fit_calibration(decisions['val'], parts['val'].labels)
     detector = classical.ClassicalDetector(extractors, classifier, calibration, run)
     logits = {name: detector.calibrated(values) for name, values in decisions.items()}
-    # As a logit 0 is an even chance, the one that is taken among equally good thresholds.
+    # In logits 0 is an even chance, and best_threshold takes the nearest to 0 of equally good thresholds.
     threshold = scoring.best_threshold(parts['val'].labels, logits['val'])
     run['threshold'] = float(1 / (1 + np.exp(-threshold)))
 
@@ -199,7 +199,7 @@ def evaluate(
     }
     for part_name, part in parts.items():
         labels, values = part.labels, logits[part_name]
-        # The assignment's keys: one value an epoch, and this has one.
+        # The assignment's keys hold one value for each epoch, and this training is one.
         log[f'{part_name}_loss'] = [float(np.mean(np.logaddexp(0, values) - labels * values))]
         log[f'{part_name}_acc'] = [scoring.accuracy(labels, values > threshold)]
         log[f'{part_name}_auc'] = scoring.auc(labels, values)
@@ -249,11 +249,11 @@ def plot_mean_spectra(spectra: np.ndarray, labels: np.ndarray, ax) -> None:
 
 
 def plot_separation(spectra: np.ndarray, labels: np.ndarray, ax) -> None:
-    """Where the classes differ: bands that overlap hide it."""
+    """The distance of the two means in standard deviations, which overlapping bands hide."""
     real, fake = (spectra[labels == label] for label in (0, 1))
     spread = np.sqrt((real.var(axis=0) + fake.var(axis=0)) / 2)
     difference = fake.mean(axis=0) - real.mean(axis=0)
-    distance = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)  # the first is 1 in all
+    distance = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)  # the first value is 1 in all
     ax.plot(distance, color='black', linewidth=1.2)
     ax.axhline(0, color=plots.GREY, linewidth=0.8)
     ax.set(xlabel='radius, from the lowest to the highest frequency', ylabel='fake - real, in\nstandard deviations')

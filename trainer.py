@@ -23,7 +23,7 @@ from forensics.running.progress import Progress
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
 METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
 
-SAME_SCORES = 1e-4  # a network that answers without looking gives scores no further apart
+SAME_SCORES = 1e-4  # scores that lie no further apart count as the same
 BLIND = (
     f'All test images got the same scores (within {SAME_SCORES:g}): the network answers without looking at them. '
     'Where the ReLUs of a layer give zero for good, more epochs do not help; another --seed or --lr may.'
@@ -32,7 +32,7 @@ BLIND = (
 
 @dataclass
 class LoggingParameters:
-    """What the log says of a run, and what its files are named after."""
+    """A run's names and settings, for its log and for the names of its files."""
 
     model_name: str
     dataset_name: str
@@ -52,17 +52,17 @@ def make_optimizer(name: str, model: nn.Module, lr: float, momentum: float = 0.9
     """One of OPTIMIZERS for the parameters that are not frozen; the momentum is SGD's."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     options = {'momentum': momentum} if name == 'SGD' else {}
-    if name != 'NAdam':  # which has no such way
-        # One pass over the weights instead of a dozen, which takes 12% of a step otherwise.
+    if name != 'NAdam':  # it has no fused version
+        # One pass over the weights instead of a dozen, which take 12% of a step.
         options['fused'] = True
     return getattr(torch.optim, name)(parameters, lr=lr, **options)
 
 
 class Trainer:
-    """The epoch loop. It knows neither what the model nor what the data set is.
+    """The epoch loop, for any model and any data set.
 
-    Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Of several processes
-    each takes its part, and the figures are those of one (see forensics/running/distributed.py).
+    Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Several processes
+    share the work, and the figures are those of a single one (see forensics/running/distributed.py).
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class Trainer:
         self.precision = precision
         self.seed = distributed.from_first(torch.initial_seed)
         self.epoch = 0  # finished epochs
-        self.blind = False  # whether the last evaluation gave all samples the same scores
+        self.blind = False  # True if the last evaluation gave all samples the same scores
 
     # --- one pass ------------------------------------------------------------
 
     def train_one_epoch(self) -> tuple[float, float]:
-        """Train on every sample once; the mean loss over the samples and the accuracy in percent."""
+        """Train on every sample once; return (mean loss over the samples, accuracy in percent)."""
         self.model.train()
         model = distributed.data_parallel(self.model)
         runtime.seed_dropout(self.seed, self.epoch)
@@ -118,7 +118,7 @@ class Trainer:
         return totals.loss, totals.accuracy
 
     def evaluate_model_on_dataloader(self, dataset: Dataset) -> tuple[float, float]:
-        """The mean loss over the samples and the accuracy in percent, with the model in evaluation mode."""
+        """(mean loss over the samples, accuracy in percent), with the model in evaluation mode."""
         batches = self._batches(dataset)
         totals = Totals()
         progress = Progress(batches, len(batches), 'evaluate')
@@ -148,7 +148,7 @@ class Trainer:
             shuffle=shuffle,
             seed=seed,
             workers=self.workers,
-            whole=not shuffle,  # what is trained on is cut into slices
+            whole=not shuffle,  # batches to train on are cut into slices
         )
 
     def _loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -179,7 +179,7 @@ class Trainer:
     ) -> None:
         """Train, evaluate after every epoch, keep the checkpoint that is best on validation, and log the run.
 
-        `facts` are what else the record should tell of the run. With `resume` an unfinished run of the same name goes
+        `facts` are added to the record of the run. With `resume` an unfinished run of the same name goes
         on after its last whole epoch, bit for bit as if it had never stopped.
         """
         log = new_log(logging_parameters, facts or {})
@@ -285,13 +285,13 @@ class Trainer:
         self.epoch, self.seed = state['epoch'], state['seed']
         runtime.set_rng_state(state['rng'])
         if 'processes' in log['run']:
-            state['log']['run']['processes'] = log['run']['processes']  # another number may go on
+            state['log']['run']['processes'] = log['run']['processes']  # a run may go on with another number
         return state['log'], state['best_val_acc'], state['finished']
 
 
 @distributed.on_first
 def check_output(last_path: Path, log_path: Path) -> None:
-    """Say now, and not after hours of training, that a folder takes no files or that the log is damaged."""
+    """Raise now, not after hours of training, if a folder takes no files or the log is damaged."""
     for path in (last_path, log_path):
         records.check_writable(path)
     if log_path.exists():
@@ -300,7 +300,7 @@ def check_output(last_path: Path, log_path: Path) -> None:
 
 @dataclass
 class Totals:
-    """Loss and accuracy over samples: a short last batch weighs what it holds. And how far their scores lie apart."""
+    """Loss, accuracy and range of the scores over samples, not batches: a short last batch weighs less."""
 
     samples: int = 0
     loss_sum: float = 0.0
@@ -322,7 +322,7 @@ class Totals:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / max(self.samples, 1)  # until all are summed up, a process may have none
+        return self.loss_sum / max(self.samples, 1)  # one process alone may have no samples
 
     @property
     def accuracy(self) -> float:
@@ -330,18 +330,18 @@ class Totals:
 
     @property
     def blind(self) -> bool:
-        """Whether all samples got the same scores; one alone says nothing."""
+        """True if all samples got the same scores; a single sample proves nothing."""
         return self.samples > 1 and self.highest - self.lowest <= SAME_SCORES
 
 
 def score_differences(outputs: torch.Tensor) -> torch.Tensor:
-    """What decides: the last score less the first; of one logit, itself."""
+    """The last score minus the first, or the single logit: its sign decides."""
     rows = outputs.reshape(len(outputs), -1)
     return rows[:, -1] - rows[:, 0] if rows.shape[1] > 1 else rows[:, 0]
 
 
 def predicted_classes(outputs: torch.Tensor) -> torch.Tensor:
-    """The larger score's class; of one logit, its sign."""
+    """The class of the largest score; a single logit above 0 means class 1."""
     if outputs.dim() == 1 or outputs.shape[1] == 1:
         return (outputs.reshape(-1) > 0).long()
     return outputs.argmax(dim=1)

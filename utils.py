@@ -1,6 +1,6 @@
 """Data sets and models by name, the two transforms, and the number of a model's parameters.
 
-A grader may put their own copy here, so other modules count on these five names alone.
+A grader may put their own copy here, so other modules use these five names only.
 """
 
 from torch import nn

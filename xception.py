@@ -27,7 +27,7 @@ WEIGHTS_HELP = 'imagenet, none (random weights) or the path of a file'
 def build_xception_backbone(pretrained: bool = True, **kwargs) -> nn.Module:
     """Xception with a 1000-way `fc`; pre-trained on ImageNet, or WeightsUnavailable if that is impossible.
 
-    The weights that come as a package have no `fc`, so that it is random then.
+    The packaged weights have no `fc`, so that layer starts random.
     """
     return start_backbone(XCEPTION, 'imagenet' if pretrained else 'none', **kwargs)[0]
 
@@ -37,12 +37,12 @@ def start_backbone(name: str, weights: str | None, **kwargs) -> tuple[nn.Module,
 
     `weights` is imagenet, none or a file; None takes ImageNet's or, if they cannot be had, random ones.
     """
-    import timm  # takes a second: only who builds one of its nets should wait for it
+    import timm  # takes a second, so only a command that builds one of its nets waits for it
 
     config = timm_config(name)
     if weights is None:
-        # Of several processes the first one has the say, as the others may be on machines that reach less; its weights
-        # are theirs as soon as they train.
+        # The first of several processes decides, as the others may be on machines that reach less; training begins by
+        # giving them its weights.
         if distributed.is_first():
             model, origin = start_within_reach(name, **kwargs)
         else:
@@ -58,7 +58,7 @@ def start_backbone(name: str, weights: str | None, **kwargs) -> tuple[nn.Module,
 
 
 def timm_config(name: str):
-    """What timm knows of its net; an old name counts as unknown."""
+    """timm's configuration of a net; a deprecated name counts as unknown."""
     import timm
 
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
@@ -71,7 +71,7 @@ def timm_config(name: str):
 
 
 def start_within_reach(name: str, **kwargs) -> tuple[nn.Module, str]:
-    """From ImageNet's weights, or else from random ones and with a loud word on what was missing."""
+    """Start from ImageNet's weights or, with a loud warning that says what was missing, from random ones."""
     try:
         return start_from_imagenet(name, **kwargs)
     except WeightsUnavailable as error:
@@ -85,10 +85,10 @@ def start_within_reach(name: str, **kwargs) -> tuple[nn.Module, str]:
 
 
 def start_from_imagenet(name: str, **kwargs) -> tuple[nn.Module, str]:
-    """From the weights of an installed package, or else timm's own."""
+    """Start from the weights of an installed package, or else from timm's own."""
     import timm
 
-    package = PACKAGES.get(name)  # one with a tag means timm's own weights
+    package = PACKAGES.get(name)  # None also for a name with a tag, which means timm's own weights
     if package is None:
         return from_hub(name, **kwargs), 'imagenet'
     try:
@@ -102,7 +102,7 @@ def start_from_imagenet(name: str, **kwargs) -> tuple[nn.Module, str]:
 
 
 def from_hub(name: str, **kwargs) -> nn.Module:
-    """With timm's own weights, from its hub or the cache of it: timm fetches them while it builds."""
+    """A net with timm's own weights, which timm fetches from its hub or its cache."""
     import timm
 
     config = timm_config(name)
@@ -112,16 +112,18 @@ def from_hub(name: str, **kwargs) -> nn.Module:
         raise WeightsUnavailable(f'The pre-trained weights of {name} cannot be downloaded: no connection to their hub.')
     try:
         return timm.create_model(name, pretrained=True, **kwargs)
-    except Exception as error:  # the hub's client, urllib and the file's reader each have their own kinds
-        words = str(error).partition('\n')[0][:200]
+    except Exception as error:  # the hub's client, urllib and the file's reader each raise their own kinds
+        reason = str(error).partition('\n')[0][:200]
         raise WeightsUnavailable(
-            f'The pre-trained weights of {name} cannot be had ({type(error).__name__}: {words}).'
+            f'The pre-trained weights of {name} cannot be had ({type(error).__name__}: {reason}).'
         ) from error
 
 
 def weights_within_reach(config, patience: float = 6) -> bool:
-    """Whether the weights are in the cache or their host answers, decided within seconds: the clients that fetch
-    them would go on trying for minutes, and a name server that is cut off hangs as long."""
+    """True if the weights are in the cache or their host answers within `patience` seconds.
+
+    The clients that fetch them would go on trying for minutes, and a name server that is cut off hangs as long.
+    """
     if config.hf_hub_id:
         from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 
@@ -153,7 +155,7 @@ def weights_within_reach(config, patience: float = 6) -> bool:
 
 
 def load_backbone_weights(model: nn.Module, path: str | Path, head: str | tuple[str, ...] | None = 'fc') -> None:
-    """Weights from a file into the model, all but its head, which belongs to another task.
+    """Load a file's weights into the model, except its head, which belongs to another task.
 
     Takes the files of the common PyTorch ports: wrapped in 'model' or 'state_dict', names with 'module.' in front,
     with or without `fc`, 1x1 kernels of pointwise convolutions stored as matrices; and Keras's files of Xception.
@@ -162,10 +164,10 @@ def load_backbone_weights(model: nn.Module, path: str | Path, head: str | tuple[
 
 
 def take_normalised(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Let an Xception that has learned on pixels from -1 to 1 take pictures that are normalised by `mean` and `std`.
+    """Let an Xception that was trained on pixels from -1 to 1 take pictures that are normalised by `mean` and `std`.
 
-    The first convolution is linear and adds no border, so that its kernels and the running mean of the BatchNorm behind
-    it take up the difference exactly.
+    The first convolution is linear and adds no border, so its kernels and the running mean of the BatchNorm behind it
+    take up the difference exactly.
     """
     mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (mean, std))
     with torch.no_grad():
@@ -174,12 +176,12 @@ def take_normalised(model: nn.Module, mean: Sequence[float], std: Sequence[float
 
 
 def enlarge_kernels(model: nn.Module, factor: float = 4) -> None:
-    """Make the kernels of an Xception larger, which its answers do not show: behind every convolution a BatchNorm takes
-    the size out again, and its running averages grow along.
+    """Multiply the kernels of an Xception by `factor`; its outputs stay the same, because the BatchNorm behind every
+    convolution divides by it again once its running averages are scaled as well.
 
-    But Adam moves a weight by the learning rate, however large it is. On ImageNet's kernels as they come, eight steps
-    of 0.001 leave next to nothing of the features behind them; on larger ones the same steps change less, and what
-    ImageNet taught is still there when the head has learned what to ask for (docs/first_weights.md).
+    Adam moves a weight by the learning rate, however large it is. On ImageNet's kernels as they come, eight steps of
+    0.001 leave next to nothing of the features; on larger kernels the same steps change less, and the features are
+    still there when the head has learned to use them (docs/first_weights.md).
     """
     grown = 1.0
     with torch.no_grad():
@@ -196,9 +198,9 @@ def enlarge_kernels(model: nn.Module, factor: float = 4) -> None:
 def fit_backbone(
     model: nn.Module, state: dict[str, torch.Tensor], head: str | tuple[str, ...] | None, source: str | Path
 ) -> None:
-    """The state into the model, all but the head; `source` is named where the two do not fit.
+    """Load the state into the model, except the head; the error names `source` if the two do not fit.
 
-    A distilled net of timm has two heads, and a few have none.
+    `head` is several layers for a distilled net of timm, and None for a net without one.
     """
     heads = tuple(f'{layer}.' for layer in ([head] if isinstance(head, str) else head or ()))
     own = model.state_dict()

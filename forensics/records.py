@@ -29,7 +29,7 @@ except ImportError:  # Windows: writing stays atomic, but two runs that end at t
 
 
 def run_name(dataset: str, model: str, optimizer: str) -> str:
-    # A data set may be given as a path; its folder's name is what the files are called after.
+    # A data set may be given as a path: the files are named after its folder.
     parts = (Path(dataset).name or dataset, model, optimizer)
     return '_'.join(part.replace('/', '-').replace(':', '-') for part in parts)
 
@@ -63,7 +63,7 @@ def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test
 def atomic_path(path: str | Path, *, one_of_many: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place when the block ends well and disappears otherwise.
 
-    In a folder of a million files looking for what was abandoned would take longer than writing one.
+    `one_of_many` skips the search for abandoned files, which in a folder of a million takes longer than writing one.
     """
     path = Path(path)
     # The suffix stays last because matplotlib and NumPy choose the format by it.
@@ -74,7 +74,7 @@ def atomic_path(path: str | Path, *, one_of_many: bool = False) -> Iterator[Path
             remove_abandoned(path)
         yield temporary
         with open(temporary, 'rb') as written:
-            os.fsync(written.fileno())  # or a power cut may leave the new name on old, empty blocks
+            os.fsync(written.fileno())  # or after a power cut the new name may stand for an empty file
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(
@@ -102,8 +102,10 @@ def plain(value):
 
 
 def remove_abandoned(path: Path) -> None:
-    """What a killed process left half-written in the place of `path`: a checkpoint's 200 MB after every kill. Nobody
-    who still writes lets an hour pass; process numbers tell nothing, because the folder may belong to many machines."""
+    """Remove the temporary files of `path` that killed processes left: 200 MB for each checkpoint.
+
+    Older than an hour means abandoned; process numbers tell nothing, because many machines may share the folder.
+    """
     for old in path.parent.glob(f'.{glob.escape(path.stem)}.*.tmp{path.suffix}'):
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > 3600:
@@ -111,7 +113,7 @@ def remove_abandoned(path: Path) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Say that a file cannot be written before hours of work, not after them. Makes nothing."""
+    """Raise before hours of work, not after them, if a file cannot be written. Creates nothing."""
     folder = Path(path).parent
     while not os.path.exists(folder):
         folder = folder.parent
@@ -128,7 +130,7 @@ def write_json(path: str | Path, data) -> None:
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
-    """A head and a line for each row. What a row holds besides the columns is left out."""
+    """Write a head and a line for each row. Keys of a row that are no columns are left out."""
     with atomic_path(path) as temporary, open(temporary, 'w', newline='', encoding='utf-8') as opened:
         writer = csv.DictWriter(opened, columns, extrasaction='ignore', lineterminator='\n')
         writer.writeheader()
@@ -161,7 +163,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
         return
     try:
-        with contextlib.suppress(OSError):  # a network's file system without locks is like Windows
+        with contextlib.suppress(OSError):  # a network file system without locks is like Windows
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -172,8 +174,10 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def append_run(path: str | Path, run: dict) -> None:
-    """Add a run to the list in the file. A run with the same id takes the place of its earlier entry, so that one
-    killed between writing its log and saying that it is finished does not stand there twice."""
+    """Append the run to the list in the file, or replace the entry with its id.
+
+    A run that is killed between writing its log and marking its checkpoint as finished writes its log twice.
+    """
     path = Path(path)
     run_id = run.get('run', {}).get('id')
     with locked(path.parent):
@@ -194,7 +198,7 @@ def read_runs(path: str | Path) -> list[dict]:
 
 
 def last_run(path: str | Path) -> dict:
-    """The newest run, as every reader of the log takes it."""
+    """The newest run, the one that every reader of the log takes."""
     runs = read_runs(path)
     if not runs:
         raise UserError(f'{path} holds no run yet. Make one with `python train_main.py ...`.')
@@ -217,7 +221,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
     with atomic_path(path) as temporary:
         try:
             torch.save(checkpoint, temporary)
-        except RuntimeError as error:  # a full disk reaches us as torch's own writer's error
+        except RuntimeError as error:  # torch's writer raises it when the disk is full
             raise OSError(str(error).splitlines()[0]) from error
 
 
@@ -246,7 +250,7 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
 
 
 def numpy_scalars() -> list:
-    """What an accuracy that came out of `np.mean` is pickled as; many a student's checkpoint holds one."""
+    """The types in a pickled NumPy scalar: many students' checkpoints hold an accuracy from `np.mean`."""
     import numpy as np
 
     reconstruct = np.float64(0).__reduce__()[0]
@@ -258,7 +262,7 @@ def numpy_scalars() -> list:
 
 
 def write_scores(path: str | Path, files: list[str], labels, scores, **facts) -> None:
-    """Raw scores, one row of outputs a file; every metric is derived from them on reading."""
+    """Write raw scores, one row of outputs a file; every metric is derived from them on reading."""
     write_json(path, {**facts, 'files': files, 'labels': labels, 'scores': scores})
 
 
@@ -279,12 +283,12 @@ def file_digest(path: str | Path) -> str:
 
 
 def commit() -> str | None:
-    """The version of the code, '+' if it was changed since; None outside a git checkout."""
+    """The code's git commit, with a '+' if it was changed since; None outside a git checkout."""
     root = Path(__file__).resolve().parent.parent
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         return subprocess.run(
-            ['git', '-C', str(root), *words], capture_output=True, text=True, timeout=10, check=True
+            ['git', '-C', str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
 
     try:

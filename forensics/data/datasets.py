@@ -1,4 +1,4 @@
-"""Where data sets lie and what is in them: <root>/<name>/{train,val,test}/{real,fake}, with an optional card."""
+"""Find data sets and list their files: <root>/<name>/{train,val,test}/{real,fake}, with an optional card."""
 
 import csv
 import hashlib
@@ -14,12 +14,12 @@ from forensics.pictures.files import image_files
 PARTS = ('train', 'val', 'test')
 CLASSES = ('real', 'fake')
 ROOT_VARIABLE = 'FACES_DATASETS'
-SPLIT_ROOT = 'split_datasets'  # in the current folder: where our advice puts data sets that had no parts
+SPLIT_ROOT = 'split_datasets'  # in the current folder: find_part advises to split data sets into it
 DEMO_ROOT = Path(__file__).resolve().parent.parent.parent / 'demo_datasets'
 
 
 def roots() -> list[Path]:
-    """Folders that may hold data sets, the first that has the one asked for wins.
+    """Folders that may hold data sets; the first that has the one asked for wins.
 
     `--data-root` sets the environment variable, so that a choice made on the command line reaches
     `load_dataset(name, part)`, whose signature is fixed, and worker processes too.
@@ -48,7 +48,7 @@ def find_part(name: str, part: str) -> Path:
     folder = find_dataset(name)
     if not (folder / part).is_dir():
         if any((folder / label).is_dir() for label in CLASSES):
-            # Under the same name elsewhere, so that every line that names the data set stays as it is.
+            # The same name in another folder, so that every line that names the data set stays as it is.
             paths = folder / 'real', folder / 'fake', Path(SPLIT_ROOT) / folder.name
             real, fake, split = (shlex.quote(str(path)) for path in paths)
             raise UserError(
@@ -65,7 +65,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def read_card(folder: str | Path) -> dict:
-    """The data set's card (source, licence, seed, counts, class names), or nothing if it has none."""
+    """The data set's card (source, licence, seed, counts, class names), or {} if it has none."""
     card = Path(folder) / 'dataset.json'
     if not card.exists():
         return {}
@@ -76,8 +76,8 @@ def read_card(folder: str | Path) -> dict:
 
 
 def read_manifest(folder: str | Path) -> dict[str, dict[str, str]]:
-    """The rows of the manifest.csv that preprocessing.py leaves in a data set, by file ('train/real/a.png'); nothing
-    where there is none."""
+    """{file: its row} of the manifest.csv that preprocessing.py leaves in a data set, a file being 'train/real/a.png';
+    {} if there is none."""
     manifest = Path(folder) / 'manifest.csv'
     if not manifest.exists():
         return {}
@@ -100,11 +100,10 @@ def class_files(part_folder: str | Path) -> list[str]:
 
 
 def fingerprint(folder: str | Path, files: list[str] | None = None) -> str:
-    """Changes when a file is added, removed, renamed or rewritten with another size. Reads no file's content,
-    so that it costs little on a million images.
+    """A hash that changes when a file is added, removed, renamed or rewritten with another size.
 
-    Drawn data are recognised by their card instead of the sizes: another kind of processor rounds otherwise, and a few
-    pixels of the same picture are some grey levels off.
+    It reads no file's content, so that it costs little on a million images. Drawn data are recognised by their card
+    instead of the sizes: other processors round differently, and a few pixels are some grey levels off.
     """
     card = read_card(Path(folder).parent)
     drawn = str(card.get('source', '')).startswith('drawn by make_demo_data.py')

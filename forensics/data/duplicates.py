@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 NEAR = 0.12
-SAME = 25.0  # grey levels, in the worst of 32 x 32 places; copies reach 22, planted faces 61 and more
+SAME = 25.0  # grey levels, in the worst of 32 x 32 cells; copies reach 22, planted faces 61 and more
 FREQUENCIES = 8
 THUMBNAIL = 16
 # Pictures flatter than this (in grey levels) have no structure to compare: their hash shrinks towards zero, so that
@@ -74,7 +74,7 @@ def near_pairs(hashes: np.ndarray, radius: float = NEAR) -> Iterator[tuple[np.nd
 def same_picture(one: Image.Image, other: Image.Image) -> bool:
     """True if two near-duplicates are copies of one picture, not a photograph and a fake made from it.
 
-    Encoding and resampling change every place a little; a planted face changes one place a lot.
+    Encoding and resampling change every cell a little; a planted face changes a few of them a lot.
     """
     first, second = (
         np.asarray(image.convert('L').resize((32, 32), Image.Resampling.BOX), dtype=float) for image in (one, other)
@@ -83,7 +83,7 @@ def same_picture(one: Image.Image, other: Image.Image) -> bool:
 
 
 def nearest_across(hashes: np.ndarray, kinds: np.ndarray, most: int = 1000) -> list[tuple[int, int, float]]:
-    """(i, j, distance), nearest first, of `most` evenly chosen pictures and the nearest one of another kind."""
+    """(i, j, distance), nearest first, of `most` evenly chosen pictures, each with its nearest of another kind."""
     chosen = np.unique(np.linspace(0, len(hashes) - 1, most).astype(int)) if len(hashes) else []
     best: dict[int, tuple[int, float]] = {}
     queries = hashes[chosen].astype(np.float32)

@@ -14,7 +14,7 @@ from forensics.errors import UserError
 
 @dataclass
 class Part:
-    """The files of <root>/<dataset>/<name>; without a name those of a data set that was not split."""
+    """The files of <root>/<dataset>/<name>; `name` is empty for a data set that was not split."""
 
     dataset: str
     name: str
@@ -26,7 +26,7 @@ class Part:
 
     @classmethod
     def all_in(cls, folder: Path) -> list['Part']:
-        """The parts of the data set in this folder, or the one that it is without parts."""
+        """The parts of the data set in `folder`; a data set that was not split is one part."""
         dataset = folder.resolve().name
         parts = [cls(dataset, name, folder / name) for name in PARTS if (folder / name).is_dir()]
         return parts or [cls(dataset, '', folder)]
@@ -57,19 +57,19 @@ class Part:
 
     @functools.cached_property
     def group_of(self) -> dict[str, str]:
-        """file -> its group (a person, a video), where preprocessing.py left a manifest.csv that knows one."""
+        """file -> its group (a person, a video), for the files whose group is in manifest.csv."""
         return {file: row['group'] for file, row in self._manifest.items()}
 
     @functools.cached_property
     def video_of(self) -> dict[str, str]:
-        """file -> its video: a source of one class, so that neither two videos in folders of one name nor a real one
-        and its fake are averaged. A manifest without sources has no finer unit than the group."""
+        """file -> its video: class and source, so that neither two videos in folders of one name nor a real one and
+        its fake are averaged. In a manifest without sources the group takes the source's place."""
         rows = self._manifest.items()
         return {file: f'{file.partition("/")[0]} {row.get("source") or row["group"]}' for file, row in rows}
 
     def groups(self, files: Sequence[str] | None = None) -> np.ndarray:
-        """Which files belong together; one without a group stands alone."""
-        # Marked, lest a group be taken for a file that has none.
+        """The group of each file; a file without one stands alone."""
+        # Marked, so that no group is taken for a file without one.
         return np.array([
             f'group {self.group_of[file]}' if file in self.group_of else file
             for file in (self.files if files is None else files)
@@ -87,7 +87,7 @@ class Part:
         return {'real': len(self.files if files is None else files) - fakes, 'fake': fakes}
 
     def facts(self, files: Sequence[str] | None = None) -> dict:
-        """What a run's record tells of the part, of which perhaps not all files could be read."""
+        """The part's entry in a run's record; `files` are the ones that could be read."""
         return {**self.counts(files), 'fingerprint': self.fingerprint}
 
     def check_both_classes(self) -> None:

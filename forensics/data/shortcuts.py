@@ -1,7 +1,7 @@
 """Shortcuts: facts that tell the classes apart without looking at a face.
 
 A detector that was trained where all fakes are PNG files, or where all photographs come from one camera, has learned
-that. How well each such fact alone predicts the label, forensics/judging/probing.py asks.
+just that. forensics/judging/probing.py measures how well each such fact alone predicts the label.
 """
 
 import hashlib

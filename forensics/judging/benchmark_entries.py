@@ -1,4 +1,4 @@
-"""The detectors in the benchmark: what each was trained on, and where its threshold comes from."""
+"""The benchmark's detectors, with the data set that each was trained on and the origin of its threshold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """Its name in tables and figures, with a word on weights that were never trained on pictures before."""
+        """Its name in tables and figures, with the origin of its backbone's weights."""
         return self.name + plots.weights_note({'run': self.detector.run})
 
     def facts(self) -> dict:
-        """What the benchmark's record tells of it."""
+        """The detector's entry in the benchmark's record."""
         return {
             'file': str(self.detector.file),
             'checkpoint_sha256': self.detector.sha256,
@@ -39,13 +39,13 @@ class Entry:
         }
 
     def find_own(self, names: Sequence[str], fingerprint: Callable[[str], str | None]) -> None:
-        """Which of these data sets it was trained on, and the validation part that its threshold comes from."""
+        """Set `own`, the data sets in `names` that it was trained on, and `validation`, the part for its threshold."""
         recorded = ((self.detector.run.get('data') or {}).get('train') or {}).get('fingerprint')
 
         home = self.detector.trained_on
 
         def knows(dataset: str) -> bool:
-            # By the content where both sides tell it: a name may be given to other data.
+            # By the content if both fingerprints are known: other data may have the same name.
             found = fingerprint(dataset)
             return found == recorded if found and recorded else dataset == home
 

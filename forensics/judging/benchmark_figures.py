@@ -13,7 +13,7 @@ LINE_MARKERS = 'osD^vPX'
 
 
 def heat_map(rows: list[dict], titles: dict[str, str], datasets: list[str]):
-    """Every detector on every data set as it is, the frames above the videos; titles are those of the detectors."""
+    """Every detector on every data set, unperturbed, frames above videos; `titles` are those of the detectors."""
     clean = [row for row in rows if row['perturbation'] is None]
     levels = [level for level in LEVELS if any(row['level'] == level for row in clean)]
     with plots.style():
@@ -23,8 +23,8 @@ def heat_map(rows: list[dict], titles: dict[str, str], datasets: list[str]):
         axes = figure.subplots(len(levels), squeeze=False)[:, 0]
         for level, ax in zip(levels, axes, strict=True):
             here = [row for row in clean if row['level'] == level]
-            told = {row['dataset'] for row in here}  # not every data set has videos
-            plot_matrix(here, titles, [dataset for dataset in datasets if dataset in told], ax)
+            present = {row['dataset'] for row in here}  # not every data set has videos
+            plot_matrix(here, titles, [dataset for dataset in datasets if dataset in present], ax)
             ax.set_title(f'AuC on test, {level}s' + (' (means over the frames)' if level == 'video' else ''))
     return figure
 
@@ -95,12 +95,12 @@ def plot_strengths(rows: list[dict], name: str, titles: dict[str, str], ax) -> N
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         values = np.array([row['auc'] for row in points], dtype=np.float64)
         low, high = (np.array([row[f'auc_{end}'] for row in points], dtype=np.float64) for end in ('low', 'high'))
-        places = np.arange(len(order)) + step * (number - (len(names) - 1) / 2)
+        positions = np.arange(len(order)) + step * (number - (len(names) - 1) / 2)
         # Colours and markers begin anew after seven detectors, the dashes do not.
         dashes = ('-', '--', ':', '-.')[number // len(LINE_COLOURS) % 4]
-        ax.vlines(places, low, high, color=colour, linewidth=0.8, alpha=0.6)
+        ax.vlines(positions, low, high, color=colour, linewidth=0.8, alpha=0.6)
         ax.plot(
-            places,
+            positions,
             values,
             color=colour,
             linestyle=dashes,

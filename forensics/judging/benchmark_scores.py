@@ -1,4 +1,4 @@
-"""The benchmark's scores: of each detector, of every picture of a part, as it is or perturbed.
+"""The benchmark's scores: one for each detector and each picture of a part, perturbed or not.
 
 They are kept in records, so that a second start scores what is missing and an interrupted one goes on.
 """
@@ -25,7 +25,7 @@ from forensics.pictures.perturbations import Condition
 from forensics.running.progress import Progress
 
 CHUNK = 64  # images in memory at once; as many are decoded ahead
-SAVE_EVERY = 60  # seconds: what a killed run loses
+SAVE_EVERY = 60  # seconds; a killed run loses no more
 
 
 class Scores:
@@ -39,10 +39,10 @@ class Scores:
         self.key = entry.detector.score_key(part, name, seed if noise else None)
         self.outputs: dict[str, list[float]] = {}
         self.unreadable: dict[str, str] = {}
-        # Beside the record until it is whole, so that nobody takes a part of the scores for all of them.
+        # Another file until the record is complete, so that nobody takes a part of the scores for all of them.
         self.unfinished = self.path.with_suffix('.unfinished')
         for path in (self.path, self.unfinished):
-            # What is not there, damaged or of other data is made (again).
+            # Scores that are missing, damaged or of other data are made again.
             with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
                 record = records.read_scores(path)
                 if all(record.get(name) == value for name, value in self.key.items()):
@@ -56,14 +56,14 @@ class Scores:
 
     @property
     def files(self) -> list[str]:
-        """Those that have a score, in the part's order."""
+        """The files that have a score, in the part's order."""
         return [file for file in self.part.files if file in self.outputs]
 
     def labels(self) -> np.ndarray:
         return labels_of(self.files)
 
     def logits(self) -> np.ndarray:
-        # JSON has no NaN: null stands for what a broken network gave.
+        # JSON has no NaN: null stands for a broken network's.
         return scoring.fake_logits(np.array([self.outputs[file] for file in self.files], dtype=np.float64))
 
     def save(self) -> None:
@@ -74,7 +74,7 @@ class Scores:
             self.unfinished.unlink(missing_ok=True)
 
     def part_facts(self) -> dict:
-        """What the benchmark's record tells of the part, as far as it could be read."""
+        """The part's entry in the benchmark's record."""
         part = self.part
         facts = {
             'folder': str(part.folder),
@@ -89,7 +89,7 @@ class Scores:
 
 
 def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Condition | None, seed: int) -> None:
-    """Score what has no score in the folder yet. A picture is decoded, and perturbed, once for all the detectors."""
+    """Score the files without a score in `folder`. A picture is decoded, and perturbed, once for all detectors."""
     todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in entries}
     missing = {name: set(scores.missing) for name, scores in todo.items()}
     wanted = set().union(*missing.values())

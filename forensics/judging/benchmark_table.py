@@ -26,7 +26,7 @@ def all_rows(
 ) -> list[dict]:
     """One row for each detector, data set, condition and level, and one of the constant predictor for each data set.
 
-    The folder is the one that the scores were kept in.
+    `folder` holds the scores.
     """
     rows = []
     for entry in entries:
@@ -35,7 +35,7 @@ def all_rows(
             scores = Scores(folder, entry, part, condition, seed)
             rows += [detector_row(scores, validation, level, seed) for level in levels_of(part)]
     for part in parts:
-        # The last detector's: what can be read does not depend on who looks.
+        # The last detector's scores: which files can be read does not depend on the detector.
         scores = Scores(folder, entries[-1], part, None, seed)
         rows += [constant_row(scores, level) for level in levels_of(part)]
     return rows
@@ -48,8 +48,8 @@ def levels_of(part: Part) -> tuple[str, ...]:
 def at_level(scores: Scores, level: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(labels, scores, groups) of the files or of the videos.
 
-    A file's score is the logit, a video's the mean of its frames' P(fake) less 0.5: above 0 is the detector's own
-    "fake" in both. A frame that cannot be read has no score, and so has a video without any other.
+    A file's score is its logit, a video's is the mean of its frames' P(fake) minus 0.5: the detector's own decision is
+    "fake" if it is above 0. A frame that cannot be read has no score, nor has a video without any other frame.
     """
     files, labels, logits = scores.files, scores.labels(), scores.logits()
     groups = scores.part.groups(files)
@@ -61,7 +61,7 @@ def at_level(scores: Scores, level: str) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def detector_row(scores: Scores, validation: Scores | None, level: str, seed: int) -> dict:
-    """What one detector's scores are worth; its threshold comes from its scores of a validation part."""
+    """The metrics of one detector's scores; its threshold is fitted on its scores of the validation part."""
     entry, condition = scores.entry, scores.condition
     labels, values, groups = at_level(scores, level)
     threshold = None
@@ -101,7 +101,7 @@ def counts(labels: np.ndarray, groups: np.ndarray) -> dict[str, int]:
 
 
 def constant_row(scores: Scores, level: str) -> dict:
-    """What the predictor gets that always names the larger class of the data set."""
+    """The metrics of the predictor that always names the larger class of the data set."""
     labels, _, groups = at_level(scores, level)
     both = scoring.undefined(labels) is None
     constant = scoring.constant_accuracy(labels)
@@ -123,7 +123,7 @@ def interval_text(row: dict, name: str, digits: int = 3) -> str:
 
 
 def markdown(rows: list[dict], titles: dict[str, str]) -> str:
-    """The matrix, a table a data set and level; perturbations are in the CSV and in their figure."""
+    """A table for each data set and level; perturbations are in the CSV and in their figure."""
     clean = [row for row in rows if row['perturbation'] is None]
     lines = []
     for dataset in dict.fromkeys(row['dataset'] for row in clean):

@@ -1,6 +1,6 @@
-"""What every detector can do, whatever it is made of: a network, a support vector machine, a file of somebody else's.
+"""The base class of detectors: networks, support vector machines and any new kind.
 
-A new kind gives `outputs`; scores of pictures, of a part of a data set, and their record follow from it.
+A new kind implements `outputs`; scores of pictures, of a part of a data set, and their record follow from it.
 """
 
 import functools
@@ -19,14 +19,14 @@ from forensics.judging import scoring
 
 
 class Doubts:
-    """How many of the images that were scored have doubtful scores, and why; the sentences come once, at the end."""
+    """The numbers of images with doubtful scores, by reason; `sentences` says them once, at the end."""
 
     def __init__(self) -> None:
         self.images = 0
         self.reasons: Counter[str] = Counter()
 
     def tell(self, reason: str, number: int) -> None:
-        """`reason` goes on after "3 of 64 images"."""
+        """Count `number` images more; `reason` completes the sentence "3 of 64 images ..."."""
         if number:
             self.reasons[reason] += number
 
@@ -41,8 +41,8 @@ class Doubts:
 class Detector(ABC):
     """Scores images.
 
-    `name` is the model's, `run` what its file tells of the training, `preprocessing` what it takes (None: pictures as
-    they are), `file` where it was loaded from.
+    `name` is the model's, `run` the record of its training, `preprocessing` the steps to its input (None: it takes
+    pictures as they are), `file` the file that it was loaded from.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Detector(ABC):
 
     @abstractmethod
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
-        """A row an image: two scores before softmax (real, fake), or one logit of "fake". Any number may pass through.
+        """One row for each image: two scores before softmax (real, fake), or one logit of "fake".
 
-        What makes scores doubtful is told to `doubts`.
+        `images` may be any number; reasons to doubt scores are added to `doubts`.
         """
 
     def score(self, images: Iterable[Image.Image]) -> np.ndarray:
@@ -69,12 +69,12 @@ class Detector(ABC):
         """(outputs, labels) of an opened part, in its order. Several processes share the work."""
         from forensics.running import distributed
 
-        own_part, doubts = distributed.part_of(range(len(dataset))), Doubts()
-        outputs = self.outputs((dataset.load(index)[0] for index in own_part), doubts)
-        together = Doubts()
-        for of_one in distributed.joined([doubts]):
-            together.add(of_one)
-        for sentence in together.sentences():
+        own_slice, doubts = distributed.own_slice(range(len(dataset))), Doubts()
+        outputs = self.outputs((dataset.load(index)[0] for index in own_slice), doubts)
+        all_doubts = Doubts()
+        for own_doubts in distributed.joined([doubts]):
+            all_doubts.add(own_doubts)
+        for sentence in all_doubts.sentences():
             warnings.warn(sentence, stacklevel=2)
         labels = np.array([dataset.label(index) for index in range(len(dataset))], dtype=int)
         return np.concatenate(distributed.joined([outputs])), labels
@@ -85,7 +85,7 @@ class Detector(ABC):
         first, second = scoring.two_columns(outputs).T
         return first, second, labels
 
-    # --- what it was trained on, and from ------------------------------------------------------------
+    # --- its training and its file ------------------------------------------------------------
 
     @property
     def trained_on(self) -> str | None:
@@ -95,11 +95,6 @@ class Detector(ABC):
     def backbone_weights(self) -> str | None:
         return self.run.get('backbone_weights')
 
-    @property
-    def threshold(self) -> float | None:
-        """Of P(fake), fitted on validation; None where its file knows none."""
-        return self.run.get('threshold')
-
     @functools.cached_property
     def sha256(self) -> str:
         return records.file_digest(self.file)
@@ -107,7 +102,7 @@ class Detector(ABC):
     # --- the record of its scores ------------------------------------------------------------
 
     def score_key(self, part: Part, condition: str, seed: int | None = None) -> dict:
-        """What must be the same for stored scores to be those that it would give now."""
+        """The facts that scores depend on; stored scores are taken only if theirs are the same."""
         return {
             'checkpoint_sha256': self.sha256,
             'data_fingerprint': part.fingerprint,
@@ -118,7 +113,7 @@ class Detector(ABC):
     def write_scores(
         self, path: Path, key: dict, part: Part, files: Sequence[str], outputs, unreadable: dict | None = None
     ) -> None:
-        """The record of the scores of a part's files; `key` comes from `score_key`."""
+        """Write the record of the scores of a part's files; `key` comes from `score_key`."""
         facts = {
             'detector': self.file.stem,
             'model': self.name,

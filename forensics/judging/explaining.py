@@ -1,4 +1,4 @@
-"""What the two explanations of a network, saliency and Grad-CAM, share."""
+"""Functions that the two explanations of a network, saliency and Grad-CAM, share."""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def frozen(model) -> Iterator[None]:
 
 
 def class_scores(outputs, labels):
-    """Each row's score of the class given for it; a single logit speaks for fake, minus it for real."""
+    """Each row's score of its class in `labels`; a single logit is the score of fake, minus it that of real."""
     outputs = outputs.reshape(len(outputs), -1)
     if outputs.shape[1] == 1:
         return outputs[:, 0] * (2 * labels - 1)
@@ -35,5 +35,5 @@ def class_scores(outputs, labels):
 
 
 def predicted_class_score(output):
-    """One image's highest score; of a single logit its size, the score of the class that its sign names."""
+    """One image's score of the predicted class: the highest one, or the absolute value of a single logit."""
     return output.max() if output.numel() > 1 else output.abs().sum()

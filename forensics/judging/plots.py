@@ -1,4 +1,4 @@
-"""How every figure of the project looks, and the figures that more than one command draws.
+"""The style of every figure of the project, and the figures that more than one command draws.
 
 `plot_x(data, ax)` draws; the caller saves with `save(figure, figure_path(folder, dataset, model, 'x'))`.
 Nothing here keeps pyplot's global state, so that figures can be made in a server's threads too.
@@ -16,7 +16,7 @@ BLUE, AMBER, WINE, GREEN, VERMILION, GREY = '#0072B2', '#E69F00', '#882255', '#0
 PART_COLOURS = {'train': BLUE, 'val': AMBER, 'test': WINE}
 PART_MARKERS = {'train': 'o', 'val': 's', 'test': '^'}
 CLASS_COLOURS = {'real': GREEN, 'fake': VERMILION}
-# Real's and fake's outputs and the score that decides; dashes as well, since two curves often coincide.
+# The outputs for real and fake and the score that decides, also by dashes, since two curves often coincide.
 SCORE_STYLES = {
     'first': {'color': CLASS_COLOURS['real'], 'linestyle': '--'},
     'second': {'color': CLASS_COLOURS['fake'], 'linestyle': '-.'},
@@ -47,7 +47,7 @@ STYLE = {
 
 
 def style():
-    """`with plots.style():` around whatever draws."""
+    """Use `with plots.style():` around everything that draws."""
     import matplotlib
 
     return matplotlib.rc_context(STYLE)
@@ -95,8 +95,8 @@ def class_name(label: int) -> str:
 def unnormalised(image: np.ndarray, transform=None) -> np.ndarray:
     """A 3xHxW array as an HxWx3 picture between 0 and 1.
 
-    What the data set's transform subtracted and divided by is found in the transform itself. Without any,
-    values between 0 and 1 are taken as they are, and others are stretched to that range.
+    Mean and standard deviation are read from the data set's transform. Without any, values between 0 and 1 stay as they
+    are, and others are scaled to that range.
     """
     image = np.asarray(image, dtype=np.float32).transpose(1, 2, 0)
     steps = (transform, *getattr(transform, 'transforms', ()))
@@ -130,9 +130,9 @@ def plot_map(values: np.ndarray, ax, title: str = '') -> None:
 
 
 def weights_note(run: dict) -> str:
-    """What a title has to say of the weights that training started from."""
+    """The origin of the backbone's weights, for a title; empty for a model without a backbone."""
     weights = run.get('run', {}).get('backbone_weights') or ''
-    if weights.startswith('imagenet:'):  # from which package tells the record
+    if weights.startswith('imagenet:'):  # the record names the package
         weights = 'imagenet'
     return f' ({weights} backbone)' if weights else ''
 
@@ -156,7 +156,7 @@ def _plot_epochs(run: dict, quantity: str, ax) -> int:
 
 
 def _spread(ax, least: float) -> None:
-    """Widen the y axis to at least so much, or the flat line of a net that learns nothing looks rugged."""
+    """Widen the y axis to at least `least`, or the flat line of a net that learns nothing looks rugged."""
     low, high = ax.get_ylim()
     lack = max(least - (high - low), 0) / 2
     ax.set_ylim(low - lack, high + lack)
@@ -172,7 +172,7 @@ def plot_losses(run: dict, ax) -> None:
 
 
 def plot_accuracies(run: dict, ax, constant: float | None = None) -> None:
-    """Accuracy of the three parts over the epochs, and what a constant predictor gets on the test part."""
+    """Accuracy of the three parts over the epochs, and a constant predictor's on the test part."""
     best = _plot_epochs(run, 'acc', ax)
     chosen = run['test_acc'][best]
     ax.plot(
@@ -212,7 +212,7 @@ SCORE_NAMES = {
 
 
 def legend_below(ax) -> None:
-    """Under the axes: the curves of the two outputs take up opposite corners, so no place inside is free."""
+    """Put the legend under the axes: the curves of the two outputs leave no corner inside free."""
     ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.11), frameon=False, handlelength=4)
 
 

@@ -1,6 +1,6 @@
 """Labels and scores in, metrics out. Label 0 is real, 1 is fake, and a higher score means "more fake".
 
-A metric that one class alone cannot define is None; `undefined` says why in words.
+A metric that cannot be computed, as from one class alone, is None, and `undefined` gives the reason.
 """
 
 import math
@@ -14,7 +14,7 @@ FINEST = 5000  # distinct scores that a bootstrap tells apart
 
 
 def undefined(labels, scores=None) -> str | None:
-    """Why curves cannot be drawn from these labels and scores, or None where they can."""
+    """The reason why no curve can be drawn from these labels and scores, or None."""
     labels = np.asarray(labels)
     if not len(labels):
         return 'there are no images'
@@ -28,13 +28,13 @@ def undefined(labels, scores=None) -> str | None:
 
 def _counts(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of real and of fake images at each distinct score, the scores ascending."""
-    distinct, place = np.unique(np.asarray(scores), return_inverse=True)
+    distinct, bins = np.unique(np.asarray(scores), return_inverse=True)
     labels = np.asarray(labels)
-    return tuple(np.bincount(place[labels == label], minlength=len(distinct)) for label in (0, 1))
+    return tuple(np.bincount(bins[labels == label], minlength=len(distinct)) for label in (0, 1))
 
 
 def _below(counts: np.ndarray) -> np.ndarray:
-    """How many lie below each threshold, from none to all."""
+    """The numbers of images below each threshold, from none to all."""
     return np.concatenate([np.zeros_like(counts[..., :1]), np.cumsum(counts, axis=-1)], axis=-1)
 
 
@@ -44,7 +44,7 @@ def _auc_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
 
 
 def _eer_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-    """Where the two error rates meet, between neighbouring thresholds on a straight line."""
+    """The rate at which the two error rates meet, on a straight line between neighbouring thresholds."""
     right, missed = _below(real), _below(fake)
     false_alarms, misses = 1 - right / right[..., -1:], missed / missed[..., -1:]
     gap = misses - false_alarms  # ascends from -1 to 1
@@ -73,11 +73,11 @@ def average_precision(labels, scores) -> float | None:
     return float(average_precision_score(labels, scores))
 
 
-# --- intervals: what is drawn again differs, the bootstrap is one ---------------------------------------------------
+# --- intervals: a bootstrap of images or of groups ------------------------------------------------------------------
 
 
 def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: int = 0) -> tuple | None:
-    """An interval of the AuC: the images of each class are drawn again, with replacement."""
+    """An interval of the AuC by the bootstrap: the images of each class are resampled."""
     if undefined(labels, scores):
         return None
     both = _counts(labels, scores)
@@ -88,25 +88,25 @@ def auc_interval(labels, scores, rounds: int = 1000, level: float = 0.95, seed: 
 
 
 def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: np.random.Generator) -> tuple:
-    """The same, but whole groups are drawn again, whatever their kind; a round without a class is left out."""
+    """An interval of the AuC by resampling whole groups of any kind; a round without a class is left out."""
     _, groups = np.unique(groups, return_inverse=True)
-    _, place = np.unique(scores, return_inverse=True)
+    _, bins = np.unique(scores, return_inverse=True)
     number = int(groups.max()) + 1
 
     def draw(rounds: int) -> np.ndarray:
         return np.stack([np.bincount(rng.integers(0, number, number), minlength=number) for _ in range(rounds)])
 
-    return _ends(_rounds_of_groups(labels, place, groups, draw, rounds), level)[0]
+    return _ends(_rounds_of_groups(labels, bins, groups, draw, rounds), level)[0]
 
 
 def group_intervals(
     labels, scores, groups, threshold: float, rounds: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, tuple[float, float] | None]:
-    """Intervals of `auc`, `eer` and `accuracy` (above the threshold) that draw whole groups again.
+    """Intervals of `auc`, `eer` and `accuracy` (above the threshold) by resampling whole groups.
 
-    Images of one group (a video, a person) are not independent; drawn one by one they would promise too much. Groups
-    are drawn among those of the same kind (real, fake, both), so that no round lacks a class. A class of one group
-    says nothing of other groups: then there is no interval.
+    Images of one group (a video, a person) are not independent; resampled one by one they would give too narrow
+    intervals. Groups are resampled among those of the same kind (real, fake, both), so that no round lacks a class.
+    There is no interval if a class has only one group.
     """
     nothing = dict.fromkeys(('auc', 'eer', 'accuracy'))
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
@@ -126,28 +126,28 @@ def group_intervals(
                 times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=rounds)
         return times
 
-    distinct, place = np.unique(scores, return_inverse=True)
+    distinct, bins = np.unique(scores, return_inverse=True)
     if len(distinct) > FINEST:  # neighbours become ties, which an interval does not show
-        place = place * FINEST // len(distinct)
-    place = place + (scores > threshold)
-    called_real = int(place[scores <= threshold].max(initial=-1)) + 1
+        bins = bins * FINEST // len(distinct)
+    bins = bins + (scores > threshold)
+    called_real = int(bins[scores <= threshold].max(initial=-1)) + 1
 
     def metrics(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
         right = real[:, :called_real].sum(axis=1) + fake[:, called_real:].sum(axis=1)
         accuracies = 100 * right / (real.sum(axis=1) + fake.sum(axis=1))
         return np.stack([_auc_of_counts(real, fake), _eer_of_counts(real, fake), accuracies])
 
-    ends = _ends(_rounds_of_groups(labels, place, groups, draw, rounds), level, metrics)
+    ends = _ends(_rounds_of_groups(labels, bins, groups, draw, rounds), level, metrics)
     return dict(zip(nothing, ends, strict=True))
 
 
-def _rounds_of_groups(labels, place: np.ndarray, groups: np.ndarray, draw: Callable, rounds: int) -> Iterator[tuple]:
-    """(real, fake): a row a round, how many images are at each place when group g counts `draw(rounds)[:, g]` times."""
+def _rounds_of_groups(labels, bins: np.ndarray, groups: np.ndarray, draw: Callable, rounds: int) -> Iterator[tuple]:
+    """(real, fake), a row for each round: images in each bin when group g counts `draw(rounds)[:, g]` times."""
     from scipy.sparse import csr_array
 
-    shape = int(groups.max()) + 1, int(place.max()) + 1
+    shape = int(groups.max()) + 1, int(bins.max()) + 1
     labels = np.asarray(labels)
-    real, fake = (csr_array(((labels == label).astype(float), (groups, place)), shape) for label in (0, 1))
+    real, fake = (csr_array(((labels == label).astype(float), (groups, bins)), shape) for label in (0, 1))
     at_once = max(1, 4_000_000 // sum(shape))  # so that memory stays small
     for start in range(0, rounds, at_once):
         times = draw(min(at_once, rounds - start))
@@ -155,7 +155,7 @@ def _rounds_of_groups(labels, place: np.ndarray, groups: np.ndarray, draw: Calla
 
 
 def _ends(rounds: Iterable[tuple], level: float, metrics: Callable = _auc_of_counts) -> list[tuple[float, float]]:
-    """The bootstrap itself: (lower, upper end) of each metric over rounds of (real, fake) counts."""
+    """(lower, upper end) of each metric over the bootstrap's rounds of (real, fake) counts."""
     with np.errstate(invalid='ignore'):  # a round without a class has no AuC
         found = np.concatenate([np.atleast_2d(metrics(real, fake)) for real, fake in rounds], axis=1)
     tail = (1 - level) / 2
@@ -172,21 +172,21 @@ def three_scores(first, second) -> dict[str, np.ndarray]:
 
 
 def two_columns(outputs) -> np.ndarray:
-    """(score for real, score for fake) of every image; a model's single logit speaks for fake, minus it for real."""
+    """(score for real, score for fake) of every image; a single logit is the score for fake, minus it for real."""
     outputs = np.asarray(outputs, dtype=np.float64)
     outputs = outputs.reshape(len(outputs), -1) if outputs.size else np.zeros((0, 2))
     return np.hstack([-outputs, outputs]) if outputs.shape[1] == 1 else outputs
 
 
 def fake_logits(outputs) -> np.ndarray:
-    """The logit of P(fake). Where P itself would be rounded to 0 or 1 it still tells images apart."""
+    """The logit of P(fake). It tells images apart even where P would be rounded to 0 or 1."""
     columns = two_columns(outputs)
     one_logit = np.ndim(outputs) < 2 or np.shape(outputs)[1] == 1
     return columns[:, 1] if one_logit else columns[:, 1] - columns[:, 0]
 
 
 def fake_probability(outputs) -> np.ndarray:
-    """What the outputs (two scores or one logit an image, before softmax) claim for "fake"."""
+    """P(fake) from the outputs: two scores or one logit an image, before softmax."""
     return np.exp(-np.logaddexp(0, -fake_logits(outputs)))
 
 
@@ -196,7 +196,7 @@ def accuracy(labels, decisions) -> float | None:
 
 
 def constant_accuracy(labels) -> float | None:
-    """What the predictor that always names the larger class gets: any accuracy stands beside it."""
+    """The accuracy of always naming the larger class, which stands beside every other accuracy."""
     if not len(labels):
         return None
     share = float(np.mean(np.asarray(labels)))
@@ -204,7 +204,7 @@ def constant_accuracy(labels) -> float | None:
 
 
 def run_constant_accuracy(run: dict) -> float | None:
-    """The constant predictor's accuracy on the test part of a training run, where its record knows the counts."""
+    """The constant predictor's accuracy on a training run's test part; None if its record lacks the counts."""
     counts = (run.get('run', {}).get('data') or {}).get('test', {})
     real, fake = (counts.get(name, 0) for name in CLASSES)
     return 100 * max(real, fake) / (real + fake) if real + fake else None

@@ -17,7 +17,7 @@ MAX_PIXELS = 100_000_000
 
 
 class BrokenFile(UserError):
-    """What it holds cannot be read."""
+    """A file that cannot be read."""
 
     def __init__(self, path: str | Path, reason: str):
         super().__init__(f'{path}: {reason}')
@@ -28,7 +28,7 @@ class BrokenFile(UserError):
 
 
 class BrokenImage(BrokenFile):
-    """A file that should be an image."""
+    """An image file that cannot be read."""
 
 
 def is_image_file(path: Path) -> bool:

@@ -14,15 +14,15 @@ VIDEO_EXTENSIONS = frozenset(
 
 
 class BrokenVideo(BrokenFile):
-    """A file that should be a video."""
+    """A video file that cannot be read."""
 
 
 def is_video_file(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith('.') and path.is_file()
 
 
-def sample_frames(path: str | Path, count: int | None) -> Iterator[tuple[float, Image.Image]]:
-    """(second, picture) of `count` frames spread over the whole video; None gives only the first frame.
+def sample_frames(path: str | Path, nof_frames: int | None) -> Iterator[tuple[float, Image.Image]]:
+    """(second, picture) of `nof_frames` frames spread over the whole video; None gives only the first frame.
 
     A video of fewer frames gives all of them. Each frame stands for an equal stretch of the video and is taken from
     that stretch's middle, because many videos begin and end with a fade.
@@ -35,18 +35,18 @@ def sample_frames(path: str | Path, count: int | None) -> Iterator[tuple[float, 
                 raise BrokenVideo(path, 'holds no video stream')
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            if count is None:
+            if nof_frames is None:
                 frame = next(container.decode(stream), None)
                 if frame is None:
                     raise BrokenVideo(path, 'holds no frame')
                 yield 0.0, upright(frame)
                 return
-            yield from spread_frames(path, container, stream, count)
+            yield from spread_frames(path, container, stream, nof_frames)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise BrokenVideo(path, f'cannot be read ({getattr(error, "strerror", None) or error})') from error
 
 
-def spread_frames(path, container, stream, count: int) -> Iterator[tuple[float, Image.Image]]:
+def spread_frames(path, container, stream, nof_frames: int) -> Iterator[tuple[float, Image.Image]]:
     # Reading the packets without decoding them gives the true number of frames and their times. The header's
     # number is missing in some formats and wrong in videos that were cut.
     times, keys = [], []
@@ -58,8 +58,8 @@ def spread_frames(path, container, stream, count: int) -> Iterator[tuple[float, 
     times, keys = sorted(set(times)), sorted(keys)
     if not times:
         raise BrokenVideo(path, 'holds no frame')
-    count = min(count, len(times))
-    wanted = [times[int((i + 0.5) * len(times) / count)] for i in range(count)]
+    nof_frames = min(nof_frames, len(times))
+    wanted = [times[int((i + 0.5) * len(times) / nof_frames)] for i in range(nof_frames)]
 
     container.seek(times[0], stream=stream)
     frames, position, found = container.decode(stream), times[0] - 1, 0

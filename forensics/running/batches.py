@@ -28,9 +28,9 @@ MAX_SEED = 2**62
 class Batches:
     """The batches of one pass over a data set: (inputs on the device, labels on the device, indices).
 
-    Of several processes each gets its slice of every batch, to train on, or with `whole` its share of the batches. A
-    process whose slice is empty, because there are more processes than samples, gets a sample that does not count: no
-    indices.
+    Each of several processes gets its slice of every batch, to train on, or with `whole` its share of the batches. A
+    process whose slice is empty, because there are more processes than samples, gets a sample that does not count, with
+    no indices.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Batches:
         self.seeds = torch.randint(MAX_SEED, (nof_samples,), generator=generator)
         batches = [batch.tolist() for batch in order.split(batch_size)]
         if whole:
-            batches = slices = distributed.part_of(batches)
+            batches = slices = distributed.own_slice(batches)
         else:
-            slices = [distributed.part_of(batch) for batch in batches]
+            slices = [distributed.own_slice(batch) for batch in batches]
         self.sizes = [len(batch) for batch in batches]  # over all processes
-        self.counts = [len(part) for part in slices]
-        self.index_batches = [part or batch[:1] for part, batch in zip(slices, batches, strict=True)]
+        self.own_sizes = [len(own) for own in slices]
+        self.index_batches = [own or batch[:1] for own, batch in zip(slices, batches, strict=True)]
 
     def __len__(self) -> int:
         return len(self.index_batches)
@@ -67,8 +67,8 @@ class Batches:
         batches = self._transformed()
         if self.device.type == 'cuda':
             batches = one_ahead(batches, self.device)
-        for count, (inputs, labels, indices) in zip(self.counts, batches, strict=True):
-            yield inputs, labels, indices[:count]
+        for own_size, (inputs, labels, indices) in zip(self.own_sizes, batches, strict=True):
+            yield inputs, labels, indices[:own_size]
 
     def _transformed(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
         transform = getattr(self.dataset, 'transform', None)
@@ -88,14 +88,14 @@ class Batches:
             yield channels_last(inputs), self._to_device(labels), indices
 
     def _decoded(self) -> Iterator[tuple[list[int], torch.Tensor | list, torch.Tensor]]:
-        """Pictures as bytes, from memory where the whole data set is in it."""
+        """(indices, pictures as bytes, labels), from memory if the whole data set is in it."""
         cache = ByteCache.of(self.dataset)
         if cache is not None and cache.complete:
             rows = cache.pictures.permute(0, 3, 1, 2)
             for indices in self.index_batches:
                 if self.device.type == 'cpu':
-                    pictures = [rows[index] for index in indices]  # where they lie
-                else:  # whole rows, which plain indexing would copy value by value
+                    pictures = [rows[index] for index in indices]  # without a copy
+                else:  # a copy of whole rows; plain indexing would copy value by value
                     pictures = cache.pictures.index_select(0, torch.tensor(indices)).permute(0, 3, 1, 2)
                 yield indices, pictures, cache.labels[indices]
             return
@@ -135,8 +135,10 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def has_pictures(dataset: Dataset) -> bool:
-    """Whether it is a FacesDataset, or something with all that we use of one, whose `load` gives what `__getitem__`
-    transforms: a subclass that changes only one of the two goes the plain way."""
+    """True for a FacesDataset, or a class with its methods, if `load` returns what `__getitem__` transforms.
+
+    A subclass that overrides only one of the two goes the plain way.
+    """
     if not all(hasattr(dataset, name) for name in ('file_state', 'image_path', 'root_path')):
         return False
     owners = [next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in ('load', '__getitem__')]
@@ -170,7 +172,7 @@ class DecodedItems(Dataset):
     def collate(items: list[tuple[np.ndarray, int]]) -> tuple[torch.Tensor | list[np.ndarray], torch.Tensor]:
         pictures, labels = zip(*items, strict=True)
         if len({picture.shape for picture in pictures}) == 1:
-            # Height x width x channels in memory is what PyTorch calls channels_last.
+            # PyTorch calls height x width x channels in memory channels_last.
             return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), torch.tensor(labels)
         return list(pictures), torch.tensor(labels)
 
@@ -203,7 +205,7 @@ class BatchTransform:
 
     @classmethod
     def of(cls, transform) -> 'BatchTransform | None':
-        """The same function for batches, or None for a transform that we do not know."""
+        """The version of `transform` for batches, or None for an unknown transform."""
         if type(transform) is not transforms.Compose:
             return None
         steps = list(transform.transforms)
@@ -242,7 +244,7 @@ class BatchTransform:
         return (batch if device.type == 'cpu' else scale(batch)).permute(0, 3, 1, 2)
 
     def _scale(self, width: int, channels: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-        """To 0 ... 1 and normalised, in place, for anything that ends in width x channels."""
+        """A function that scales pixels to 0 ... 1 and normalises them, in place; they end in width x channels."""
         if self.normalize is None:
             return lambda pixels: pixels.div_(255)
         mean, std = (
@@ -261,7 +263,7 @@ class BatchTransform:
         return scale
 
     def _augmented(self, pictures: torch.Tensor | list[torch.Tensor], seeds: list[int]) -> Iterator[torch.Tensor]:
-        """Cropped and flipped; each is to be used before the next one is asked for."""
+        """Yield every picture cropped and flipped; the next one overwrites it."""
         channels, height, width = pictures[0].shape
         padding = (self.crop.padding or 0) if self.crop else 0
         wanted = self.crop.size if self.crop else (height, width)
@@ -288,7 +290,7 @@ class BatchTransform:
 
 
 class ByteCache:
-    """A data set's pictures as bytes in memory: 197 KB each at 256 x 256. One that would not fit is not kept."""
+    """A data set's pictures as bytes in memory: 197 KB each at 256 x 256. A data set that does not fit is refused."""
 
     _all: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -301,7 +303,7 @@ class ByteCache:
 
     @classmethod
     def of(cls, dataset: Dataset) -> 'ByteCache | None':
-        """The data set's cache; a new one if a file was added, removed or rewritten since."""
+        """The data set's cache, a new one if a file was added, removed or rewritten since; None if it was refused."""
         files = [dataset.file_state(index) for index in range(len(dataset))]
         cache = cls._all.get(dataset)
         if cache is None or cache.files != files:
@@ -332,9 +334,9 @@ class ByteCache:
 def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple[int, int], str]]:
     """Decode every picture once, on all cores, and keep the bytes if they fit.
 
-    Returns what is broken, and the sizes that occur, each with the first file that has it. Of several processes each
-    reads and keeps everything, since the order of every epoch gives it other pictures; they share the machine's memory
-    and cores, so that the reading takes as long as one process's, times the number of processes over the cores.
+    Returns (broken images, {size: the first file that has it}). Each of several processes reads and keeps everything,
+    since the order of every epoch gives it other pictures; they share the machine's memory and cores, so that the
+    reading takes one core's time, times the number of processes over the cores.
     """
     cache = ByteCache.of(dataset)
     broken: list[BrokenImage] = []
@@ -365,7 +367,7 @@ def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple
 def evaluated(
     model: torch.nn.Module, batches: Iterable, precision: str = 'float32'
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
-    """The batches with the model's outputs, in evaluation mode, in the place of the inputs."""
+    """(outputs, labels, indices) of every batch, with the model in evaluation mode."""
     with runtime.modes_kept(model):
         model.eval()
         for inputs, labels, indices in batches:
@@ -375,9 +377,9 @@ def evaluated(
 def scores_of(
     model: torch.nn.Module, dataset: Dataset, batch_size: int = 32, workers: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The model's outputs and the labels for every sample, in the data set's order, as CPU tensors.
+    """(outputs, labels) of every sample, in the data set's order, as CPU tensors.
 
-    Several processes share the batches, which stay the same ones, and so do the outputs, to the last bit.
+    Several processes share the batches; batches and outputs are those of a single process, to the last bit.
     """
     batches = Batches(dataset, batch_size, runtime.model_device(model), workers=workers, whole=True)
     pairs = [(outputs.cpu(), labels.cpu()) for outputs, labels, _ in evaluated(model, batches)]

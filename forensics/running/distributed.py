@@ -2,9 +2,9 @@
 
 torchrun --standalone --nproc_per_node=2 train_main.py -d fakes_dataset -m SimpleNet
 
-All that knows of them is in here, and a single process passes through untouched. In training every batch is cut into
-slices, one for each process, and DistributedDataParallel averages the gradients; of what is scored each process takes
-whole batches. The first process alone speaks and writes.
+Everything about them is in this module, and a single process passes through it unchanged. In training every batch is
+cut into slices, one for each process, and DistributedDataParallel averages the gradients; in evaluation each process
+takes whole batches. Only the first process prints and writes.
 """
 
 import atexit
@@ -40,12 +40,12 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """True in the process that prints and writes."""
     return rank() == 0
 
 
 def local_size() -> int:
-    """How many of the processes share this machine's memory."""
+    """The number of processes on this machine, which share its memory."""
     return int(os.environ.get('LOCAL_WORLD_SIZE', size())) if size() > 1 else 1
 
 
@@ -55,7 +55,7 @@ def local_size() -> int:
 def together(main: Callable) -> Callable:
     """Let a command's `main` run in all of torchrun's processes. Without torchrun it is called as it is.
 
-    Whatever ends one process ends all of them, and the first that knows the reason says it, once.
+    Whatever ends one process ends all of them, and only the first that knows the reason prints it.
     """
 
     @functools.wraps(main)
@@ -78,9 +78,9 @@ def _group() -> Iterator[None]:
     cuda = torch.cuda.is_available()
     local_rank = int(os.environ['LOCAL_RANK'])
     if cuda and local_rank < torch.cuda.device_count():
-        torch.cuda.set_device(local_rank)  # what 'cuda' means from here on
+        torch.cuda.set_device(local_rank)  # 'cuda' means this GPU from here on
     store, own_rank, processes = next(dist.rendezvous('env://'))
-    # After --max-restarts' restart the store still holds the addresses of the dead.
+    # After a restart (--max-restarts) the store still holds the addresses of the processes that died.
     _store = dist.PrefixStore(f'attempt {os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)
     # Counts, sums and scores travel between the CPUs, also where the gradients go from GPU to GPU.
     backend = 'cpu:gloo,cuda:nccl' if cuda else 'gloo'
@@ -100,7 +100,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _may_speak() -> bool:
-    """Whether nobody has said yet why all stop. Asking takes the word: the next one who asks has to be silent."""
+    """True for the first process that asks: it prints why all stop, and the others stay silent."""
     if _store is None:
         return True
     try:
@@ -110,7 +110,7 @@ def _may_speak() -> bool:
 
 
 def say_why_all_stop(message: str) -> None:
-    """Print it, unless another process has already said something."""
+    """Print `message`, unless another process has already printed its reason."""
     if size() == 1:
         print(message, flush=True)
     elif _may_speak():
@@ -118,12 +118,12 @@ def say_why_all_stop(message: str) -> None:
 
 
 def _last_words(error: BaseException) -> BaseException:
-    """What the process that may speak is to raise. The others end in here."""
+    """The error to raise in the process that may speak; the other processes end in this function."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # torchrun's, to all that still run
+        signal.signal(number, signal.SIG_IGN)  # torchrun sends them to all processes that still run
     status = 130 if isinstance(error, KeyboardInterrupt) else error.code if isinstance(error, SystemExit) else 1
     if isinstance(error, SystemExit) or not _may_speak():
-        time.sleep(1)  # so that torchrun takes the process that knows the reason for the cause
+        time.sleep(1)  # torchrun names the first process that ends, and that should be the one with the reason
         _end_at_once(status)
     # Python's own way out would wait for the other processes, which may be waiting for this one.
     atexit.register(_end_at_once, status)
@@ -148,28 +148,28 @@ def _end_at_once(status: int | None) -> NoReturn:
 def _connection_lost(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in ('gloo', 'nccl', 'connection closed'))
+        isinstance(error, RuntimeError) and any(phrase in text for phrase in ('gloo', 'nccl', 'connection closed'))
     )
 
 
 def _tell_torchrun(message: str) -> None:
-    """Or its report, which follows on the screen, would show no reason."""
+    """Give torchrun the reason, or the report that it prints next would show none."""
     if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
         report = {'message': message, 'extraInfo': {'timestamp': str(int(time.time()))}}
-        with contextlib.suppress(OSError), open(file, 'w') as stream:
-            json.dump({'message': report}, stream)
+        with contextlib.suppress(OSError), open(file, 'w') as opened:
+            json.dump({'message': report}, opened)
 
 
 # --- one process's share ------------------------------------------------------------
 
 
-def part_of(items: Sequence) -> Sequence:
-    """This process's part: contiguous, so that all parts in the order of the processes are the whole."""
+def own_slice(items: Sequence) -> Sequence:
+    """This process's slice. All slices, in the order of the processes, make up the whole."""
     return items[len(items) * rank() // size() : len(items) * (rank() + 1) // size()]
 
 
 def from_first(make: Callable[[], Any]) -> Any:
-    """What `make` gives in the first process, for all of them. On other machines its file may not exist."""
+    """Call `make` in the first process and give its result to all; on other machines its file may not exist."""
     if size() == 1:
         return make()
     values = [make() if is_first() else None]
@@ -187,7 +187,7 @@ def joined(own: list) -> list:
 
 
 def on_first(function: Callable) -> Callable:
-    """For what writes files: only the first process calls it, and the others go on when it is done."""
+    """Let only the first process call a function that writes files; the others wait until it is done."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -212,26 +212,26 @@ def _wrapped(model: nn.Module) -> nn.Module:
             f'{local_size()} processes cannot share {gpus} GPUs: give torchrun --nproc_per_node={gpus}, '
             f'or the script --device cpu.'
         )
-    return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)  # no second copy of them
+    return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)  # no second copy of the gradients
 
 
-def weighted(loss: torch.Tensor, criterion: nn.Module, count: int, total: int) -> torch.Tensor:
+def weighted(loss: torch.Tensor, criterion: nn.Module, own_size: int, batch_size: int) -> torch.Tensor:
     """A slice's loss, scaled so that the average of the gradients is the gradient of the whole batch's loss.
 
-    `count` of the `total` samples are in the slice; none if a batch is smaller than the number of processes.
+    `own_size` of the `batch_size` samples are in the slice; none if there are fewer samples than processes.
     """
     if size() == 1:
         return loss
     if getattr(criterion, 'reduction', 'mean') == 'sum':
-        return loss * (size() if count else 0)
-    return loss * (size() * count / total)
+        return loss * (size() if own_size else 0)
+    return loss * (size() * own_size / batch_size)
 
 
 def whole_batch_statistics(counts: bool) -> contextlib.AbstractContextManager:
     """Inside, BatchNorm normalises with the mean and variance of the whole batch instead of this process's slice.
 
-    `counts` is False for a slice that only stands in for an empty one. Torch's SyncBatchNorm knows no such slice and
-    no CPU.
+    `counts` is False if the slice is empty and a sample stands in for it. Torch's SyncBatchNorm supports neither such
+    slices nor CPUs.
     """
     return contextlib.nullcontext() if size() == 1 else _WholeBatchStatistics(counts)
 
@@ -260,10 +260,10 @@ def _batch_norm(
 
 
 class _WholeBatchNorm(torch.autograd.Function):
-    """Torch's own kernels do the work; what is ours is two small sums over the processes, forward and backward.
+    """BatchNorm by torch's own kernels, with one small sum over the processes forward and one backward.
 
     Left to autograd, a step of a small net takes a third to two thirds longer; with sums of squares in float32 a tenth,
-    but then the variance of values that lie far from zero loses digits.
+    but then the variance of values far from zero loses digits.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The C library's memory allocator. No torch in here: what only draws gains from it as well."""
+"""The C library's memory allocator. No torch in here: scripts that only draw gain from it too."""
 
 import contextlib
 import ctypes

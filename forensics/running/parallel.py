@@ -15,16 +15,16 @@ def run_all(
     cluster: str | None = None,
     shared: Iterable = (),
 ) -> Iterator:
-    """function(*task) for every task, with a progress bar, in the order in which they end.
+    """Yield function(*task) for every task, in the order in which they end, with a progress bar.
 
-    With a scheduler's address the tasks go to its workers, which have to see the same files; what a worker held
-    when it died is computed again by the others. `shared` arguments are sent to each worker once.
+    With `cluster`, a scheduler's address, the tasks go to its workers, which have to see the same files; the tasks of a
+    worker that dies are computed again by the others. `shared` arguments are sent to each worker once.
     """
     from joblib import Parallel, cpu_count, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with backend(cluster, shared):
-        # A core that finds nothing to do would still have to start Python.
+        # A core without a task would still have to start Python.
         jobs = -1 if cluster else max(1, min(cpu_count() if jobs < 0 else jobs, len(tasks)))
         results = Parallel(n_jobs=jobs, return_as='generator_unordered')(delayed(function)(*task) for task in tasks)
         try:

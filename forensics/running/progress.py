@@ -1,4 +1,4 @@
-"""Progress of a long loop: a tqdm bar in a terminal; in a log a line now and then, and none for what is soon over."""
+"""Progress of a long loop: a tqdm bar in a terminal; in a log a line now and then, and none for a short loop."""
 
 import sys
 import time
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm
 
 PAUSE = 60  # seconds between two lines of a log, at least
-SHARE = 0.1  # of a pass between them, at least: a pass of a day shall not fill the log
+SHARE = 0.1  # of a pass between them, at least, so that a pass of a day does not fill the log
 
 
 class Progress:
-    """Iterate over it; `show(...)` puts figures beside the bar."""
+    """Iterate over `items`; `show(...)` puts figures beside the bar."""
 
     def __init__(self, items: Iterable, total: int, label: str):
         self.items, self.total, self.label = items, total, label
@@ -29,11 +29,11 @@ class Progress:
             with tqdm(self.items, total=self.total, desc=self.label, leave=False, dynamic_ncols=True) as self.bar:
                 yield from self.bar
             return
-        start = told = time.monotonic()
-        told_number = 0
+        start = printed_at = time.monotonic()
+        printed_number = 0
         for number, item in enumerate(self.items, start=1):
             yield item
             now = time.monotonic()
-            if now - told >= PAUSE and number - told_number >= SHARE * self.total and number < self.total:
+            if now - printed_at >= PAUSE and number - printed_number >= SHARE * self.total and number < self.total:
                 print(f'{self.label}: {number}/{self.total}  {self.figures}  {now - start:.0f} s', flush=True)
-                told, told_number = now, number
+                printed_at, printed_number = now, number

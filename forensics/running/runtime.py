@@ -36,14 +36,14 @@ def device() -> torch.device:
 
 
 def model_device(model: nn.Module) -> torch.device:
-    """Where the model's parameters are; inputs have to go there."""
+    """The device of the model's parameters, where its inputs have to be."""
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device('cpu')
 
 
 def outputs_of(model: nn.Module, inputs: torch.Tensor, precision: str) -> torch.Tensor:
-    """As float32, whatever the precision inside."""
+    """The model's outputs as float32, whatever the precision inside."""
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == 'bf16'):
         return model(inputs).float()
 
@@ -55,9 +55,9 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_dropout(seed: int, epoch: int) -> None:
-    """Of several processes give each random numbers of its own, which follow from seed and epoch alone.
+    """Give each of several processes random numbers of its own, which follow from seed and epoch alone.
 
-    A single process goes on with the numbers that it has.
+    A single process keeps the state of its generators.
     """
     if distributed.size() > 1:
         seed_everything((seed + 1_000_003 * epoch + 7_919 * (distributed.rank() + 1)) % 2**62)
@@ -100,7 +100,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def free_memory(target: torch.device) -> int:
-    """Bytes that this process may still take, respecting a container's limit and what others of this run take."""
+    """Bytes that this process may still take, within a container's limit and shared with the run's other processes."""
     if target.type == 'cuda':
         return torch.cuda.mem_get_info(target)[0]
     import psutil
@@ -115,8 +115,10 @@ def free_memory(target: torch.device) -> int:
 
 
 def slow_in_bf16(target: torch.device) -> bool:
-    """Whether bfloat16 is done in software here: hundreds of times slower than float32, where the processor has no
-    instructions for it. Measured, since no call tells it of every kind of processor."""
+    """True if the processor has no instructions for bfloat16: in software it is hundreds of times slower than float32.
+
+    Measured, since no call answers it for every kind of processor.
+    """
     if target.type != 'cpu':
         return False
     seconds = []
@@ -137,13 +139,13 @@ def compile_model(model: nn.Module, sample: torch.Tensor) -> None:
     try:
         with frozen_state(model), torch.no_grad():
             model.eval()(sample.unsqueeze(0).to(model_device(model)))
-    except Exception as error:  # a compiler that is missing shows itself in a dozen ways
+    except Exception as error:  # a missing compiler raises a dozen kinds of errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f'torch.compile cannot compile this model here ({reason}). Leave --compile out.') from error
 
 
 def training_memory(model: nn.Module, sample: torch.Tensor) -> tuple[int, int]:
-    """Bytes that training takes: (whatever the batch, for each image in it).
+    """(bytes that training takes whatever the batch, bytes for each image in it).
 
     Measured, not guessed: one forward pass of two images counts what autograd keeps for the backward pass.
     """
@@ -167,8 +169,10 @@ def training_memory(model: nn.Module, sample: torch.Tensor) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Afterwards every module trains or evaluates as before. `model.train(mode)` would give all of them the same one,
-    and a BatchNorm that was fixed in evaluation mode would move again."""
+    """Restore the mode of every module at the end.
+
+    `model.train(mode)` would give all one mode, and a BatchNorm that was fixed in evaluation mode would move again.
+    """
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -179,7 +183,7 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen_state(model: nn.Module) -> Iterator[None]:
-    """Leaves buffers (BatchNorm's statistics), random numbers and the modes as they were."""
+    """Restore buffers (BatchNorm's statistics), random numbers and modes at the end."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     random_state = torch.get_rng_state()
     try:

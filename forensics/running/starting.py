@@ -1,4 +1,4 @@
-"""How every script starts and how it ends: with one readable message and an exit status. No torch in here."""
+"""Run a script so that it ends with one readable message and an exit status. No torch in here."""
 
 import errno
 import functools
@@ -12,12 +12,12 @@ from forensics.errors import UserError
 
 
 def processes() -> int:
-    """How many of this script torchrun has started."""
+    """The number of processes of this script that torchrun has started."""
     return int(os.environ.get('WORLD_SIZE', 1))
 
 
 def run(main: Callable) -> int:
-    """Run a script's `main` and turn what the user has to know into one readable message and an exit status."""
+    """Run a script's `main` and turn the errors that a user can mend into one message and an exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
     keep_workers_quiet()
     if processes() > 1 and not getattr(main, 'works_together', False):
@@ -26,17 +26,17 @@ def run(main: Callable) -> int:
     hook, sys.unraisablehook = sys.unraisablehook, press_again
     try:
         result = main()
-        sys.stdout.flush()  # what is printed into a file on a full disk fails here or never
+        sys.stdout.flush()  # output into a file on a full disk fails here or never
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        sys.unraisablehook = lambda _: None  # what was cut off in its middle may complain while it is cleared away
+        sys.unraisablehook = lambda _: None  # interrupted objects may complain while they are deleted
         return 130
     except BrokenPipeError:  # `... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # wherever it happened, these are no defect of ours
+    except OSError as error:  # these are no defect of ours, wherever they happen
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         print(
@@ -59,8 +59,8 @@ STOPS = {signal.SIGINT, signal.SIGTERM}
 
 @functools.cache  # a second registration would do the same again
 def keep_workers_quiet() -> None:
-    """In a forked worker Ctrl-C is its parent's business, and SIGTERM, by which a parent that was interrupted ends it,
-    does so without a traceback, from the first moment on."""
+    """Let forked workers ignore Ctrl-C, which is for their parent, and end without a traceback on SIGTERM, which an
+    interrupted parent sends; both from a worker's first moment on."""
     if hasattr(os, 'register_at_fork'):  # not on Windows
         os.register_at_fork(
             before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOPS),
@@ -76,10 +76,10 @@ def be_quiet() -> None:
 
 
 def press_again(unraisable) -> None:
-    """Ctrl-C comes once more if it came where Python ignores every error: in a destructor, or in the fork that starts a
-    worker, which takes a large process tens of milliseconds."""
+    """Send Ctrl-C again if it came where Python ignores every error: in a destructor, or in the fork that starts a
+    worker, which takes tens of milliseconds in a large process."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        # To the main thread itself: only so does it wake one that waits.
+        # To the main thread itself: nothing else wakes it if it waits.
         timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
         timer.daemon = True
         timer.start()
