@@ -112,7 +112,7 @@ def test_a_detector_comes_back_from_its_file_alone(kind, tiny_root, tmp_path):
         scores = detector.score(images)
         loaded = classical.load(tmp_path / 'detector.npz')
         np.testing.assert_array_equal(loaded.score(images), scores)
-    assert loaded.run == detector.run and loaded.run['threshold'] == 0.5
+    assert loaded.run == detector.run and loaded.threshold == 0.5
     assert scores.shape == (len(images),) and np.all((scores > 0) & (scores < 1))
     assert scoring.auc(labels, scores) > 0.9
     assert loaded.score([]).shape == (0,)
@@ -337,7 +337,7 @@ def test_the_test_part_is_only_reported(tmp_path, monkeypatch):
     after = classical.load(path)
     aucs = [run['test_auc'] for run in records.read_runs(tmp_path / 'out' / 'faces_spectrum-svm-linear_svm.json')]
     assert aucs[0] + aucs[1] == pytest.approx(1)
-    assert before.calibration == after.calibration and before.run['threshold'] == after.run['threshold']
+    assert before.calibration == after.calibration and before.threshold == after.threshold
     for name, values in before.classifier.arrays.items():
         np.testing.assert_array_equal(values, after.classifier.arrays[name])
 

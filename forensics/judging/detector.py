@@ -95,6 +95,11 @@ class Detector(ABC):
     def backbone_weights(self) -> str | None:
         return self.run.get('backbone_weights')
 
+    @property
+    def threshold(self) -> float | None:
+        """Of P(fake), fitted on validation; None where its file knows none."""
+        return self.run.get('threshold')
+
     @functools.cached_property
     def sha256(self) -> str:
         return records.file_digest(self.file)
