@@ -58,14 +58,14 @@ def proportion(path: Path) -> str:
     return f'{fake} to {real}' + (f' = {fake / real:.2f}' if real else '')
 
 
-def outputs_of(record: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scores_and_labels(record: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first, second = scoring.two_columns(record['scores']).T
     return first, second, np.asarray(record['labels'])
 
 
 def aucs(path: Path) -> str:
     record = records.read_scores(path)
-    first, second, labels = outputs_of(record)
+    first, second, labels = scores_and_labels(record)
     if scoring.undefined(labels, second - first):
         return f'undefined: {scoring.undefined(labels, second - first)}'
     values = {name: scoring.auc(labels, scores) for name, scores in scoring.three_scores(first, second).items()}
@@ -80,7 +80,7 @@ def origin(weights: str | None) -> str:
 
 
 def kind_of_classifier(path: Path) -> str:
-    first, second, labels = outputs_of(records.read_scores(path))
+    first, second, labels = scores_and_labels(records.read_scores(path))
     decision, share = scoring.commonest_decision(second > first) or ('nothing', 0.0)
     measured = f'{share:.1%} of the {len(labels)} test images are called {decision}'
     interval = scoring.auc_interval(labels, second - first)

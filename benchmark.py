@@ -123,7 +123,7 @@ def write_records(rows: list[dict], entries: list[Entry], parts: list[Part], arg
             'datasets': {scores.part.dataset: scores.part_facts() for scores in clean},
             'detectors': {entry.name: entry.facts() for entry in entries},
             'perturbations': args.perturb,
-            'intervals': '95%, from 1000 rounds of bootstrap over groups',
+            'intervals': {'level': 0.95, 'rounds': 1000},  # of bootstrap over groups
             'seed': args.seed,
             'commit': records.commit(),
             'versions': records.versions('torch', 'numpy', 'pillow'),

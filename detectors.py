@@ -49,8 +49,8 @@ def load_detector(path: str | Path, model_name: str | None = None) -> Detector:
 class NetworkDetector(Detector):
     """A trained network that takes PIL images of any size and scores them."""
 
-    def __init__(self, model: nn.Module, name: str | None = None, run: dict | None = None, file: Path | None = None):
-        self.model, self.name, self.run, self.file = model, name, run or {}, file
+    def __init__(self, model: nn.Module, name: str | None = None, run: dict | None = None):
+        self.model, self.name, self.run = model, name, run or {}
         self.preprocessing = get_spec(name).preprocessing if name else Preprocessing()
         self.transform = self.preprocessing.test_transform()
 
@@ -62,7 +62,9 @@ class NetworkDetector(Detector):
                 size = (only_size, only_size)
                 scaled += sum(image.size != size for image in batch)
                 batch = [image if image.size == size else image.resize(size) for image in batch]
-            rows.append(self._forward(batch))
+            with runtime.modes_kept(self.model):
+                self.model.eval()
+                rows.append(self._forward(batch))
         doubts.tell(
             f'had to be scaled to the {only_size}x{only_size} pixels that {self.name} takes; scaling blurs the traces '
             f'that it looks for.',
@@ -117,7 +119,7 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
         differences = [line.strip()[:200] for line in str(error).splitlines()[1:2]]
         raise UserError(' '.join([f'{checkpoint_path} does not fit {model_name}. {hint}', *differences])) from error
     model = model.to(runtime.device(), memory_format=torch.channels_last).eval()
-    return NetworkDetector(model, model_name, run, Path(checkpoint_path))
+    return NetworkDetector(model, model_name, run).loaded_from(checkpoint_path)
 
 
 # --- data sets as a detector takes them ------------------------------------------------------------
@@ -132,7 +134,7 @@ def open_parts(
     both_classes: bool = True,
     at_most: int | None = None,
     seed: int = 0,
-) -> tuple[dict[str, Dataset], list[str]]:
+) -> tuple[dict[str, Dataset], dict[str, str]]:
     """The parts, each with its transform, and the files left out of them because they cannot be read.
 
     `preprocessing` is the network's, or None for a detector that takes pictures as they are. `at_most` keeps and reads
@@ -160,7 +162,5 @@ def open_part(
 def load_explained(args: argparse.Namespace, at_most: int | None = None) -> tuple[nn.Module, Dataset, str]:
     """(network, test part, heading of the figures) for the arguments of `options.add_explained`."""
     detector = load_network(args.checkpoint_path, args.model)
-    dataset = open_part(
-        args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=at_most, seed=args.seed
-    )
-    return detector.model, dataset, f'{args.model} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
+    dataset = open_part(args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=at_most, seed=args.seed)
+    return detector.model, dataset, plots.heading(args.model, args.dataset, detector.run)

@@ -19,6 +19,7 @@ import models
 import options
 from common import FIGURES_DIR
 from forensics import records
+from forensics.data.datasets import CLASSES
 from forensics.errors import UserError
 from forensics.judging import explaining, plots, scoring
 from forensics.running import runtime, starting
@@ -122,10 +123,10 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     model, dataset, heading = detectors.load_explained(args, at_most=SAMPLES_A_PAGE)
     layer = models.cam_layer(args.model, model)
-    for label, name in enumerate(('Real', 'Fake')):
+    for label, name in enumerate(CLASSES):
         with plots.style():
             figure = page_of_class(dataset, label, model, layer, heading)
-            path = records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name}_Image_grad_cam')
+            path = records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name.capitalize()}_Image_grad_cam')
             plots.save(figure, path)
 
 

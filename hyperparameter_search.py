@@ -25,8 +25,8 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
-from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
 from forensics.running import runtime, starting
@@ -151,8 +151,8 @@ class Experiment:
                 'seed': self.args.seed,
                 'fix': self.fixed,
                 'backbone_weights': self.weights,
-                'train': datasets.fingerprint(self.train.root_path),
-                'val': datasets.fingerprint(self.validation.root_path),
+                'train': Part.of(self.args.dataset, 'train', self.train).fingerprint,
+                'val': Part.of(self.args.dataset, 'val', self.validation).fingerprint,
             }
         )
 

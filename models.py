@@ -209,8 +209,8 @@ class ModelSpec:
     @property
     def options(self) -> dict:
         """The other arguments of `build` with their defaults; a checkpoint's record holds the values that were used."""
-        parameters = inspect.signature(self.build).parameters
-        return {name: parameter.default for name, parameter in parameters.items() if name != 'backbone'}
+        parameters = list(inspect.signature(self.build).parameters.values())
+        return {parameter.name: parameter.default for parameter in parameters[bool(self.backbone) :]}
 
     def criterion(self) -> nn.Module:
         return nn.BCEWithLogitsLoss() if self.nof_scores == 1 else nn.CrossEntropyLoss()

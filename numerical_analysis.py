@@ -7,6 +7,7 @@ A file of train_svm.py (.npz) is taken too. It says itself what it holds, so tha
 
 import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -89,19 +90,25 @@ def print_table(first, second, labels, threshold: float | None) -> None:
     print(f'accuracy of always saying "{constant}": {scoring.constant_accuracy(labels):.2f}%')
 
 
+def open_part(detector: Detector, args: argparse.Namespace, name: str) -> tuple[Dataset, dict[str, str]]:
+    """A part as the detector takes it, and the files left out because they cannot be read."""
+    parts, left_out = detectors.open_parts(
+        args.dataset, [name], detector.preprocessing, args.skip_broken, both_classes=False
+    )
+    return parts[name], {str(Path(path).relative_to(parts[name].root_path)): why for path, why in left_out.items()}
+
+
 def score(
-    detector: Detector, dataset: str, name: str, skip_broken: bool
+    detector: Detector, args: argparse.Namespace, name: str, opened: Dataset, left_out: dict[str, str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Score a part and write the record; return (first scores, second scores, labels)."""
-    opened = detectors.open_part(dataset, name, detector.preprocessing, skip_broken)
     outputs, labels = detector.outputs_of(opened)
-    part = Part.find(dataset, name)
-    path = records.scores_path(OUTPUT_DIR, detector.file.stem, dataset, name)
+    part = Part.of(args.dataset, name, opened)
+    path = detector.scores_path(OUTPUT_DIR, part)
     write = distributed.on_first(detector.write_scores)
-    write(path, detector.score_key(part, name), part, files_of(opened), outputs)
+    write(path, detector.score_key(part), part, files_of(opened), outputs, left_out)
     print(f'Wrote {path}')
-    first, second = scoring.two_columns(outputs).T
-    return first, second, labels
+    return *scoring.two_columns(outputs).T, labels
 
 
 @distributed.together
@@ -110,23 +117,25 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     detector = detectors.load_detector(args.checkpoint_path, args.model)
     # The threshold is a choice, and choices are made on the validation part.
-    try:
-        first, second, labels = score(detector, args.dataset, 'val', args.skip_broken)
-        threshold = scoring.best_threshold(labels, second - first)
+    threshold = None
+    try:  # only what all of several processes meet alike
+        validation = open_part(detector, args, 'val')
     except UserError as error:  # the test part can be scored without it
         print(f'No threshold is chosen: {error}')
-        threshold = None
-    first, second, labels = score(detector, args.dataset, 'test', args.skip_broken)
+    else:
+        first, second, labels = score(detector, args, 'val', *validation)
+        threshold = scoring.best_threshold(labels, second - first)
+    first, second, labels = score(detector, args, 'test', *open_part(detector, args, 'test'))
     if not distributed.is_first():
         return
 
-    heading = f'{detector.name} on {args.dataset}, test{plots.weights_note({"run": detector.run})}'
+    heading = plots.heading(detector.name, args.dataset, detector.run)
     print(f'\n{heading}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images')
     print_table(first, second, labels, threshold)
 
-    for name, draw in (('roc_curve', plot_roc_curve), ('det_curve', plot_det_curve)):
+    for name, plot in (('roc_curve', plot_roc_curve), ('det_curve', plot_det_curve)):
         with plots.style():
-            figure = draw(plots.new_figure(height=5.4, width=4.6), first, second, labels)
+            figure = plot(plots.new_figure(height=5.4, width=4.6), first, second, labels)
             figure.gca().set_title(heading)
             plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, detector.name, name))
 

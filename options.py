@@ -1,4 +1,5 @@
-"""Arguments that several scripts share: each function adds one to a parser, or those that go together."""
+"""Arguments that several scripts share: `add_...` adds one to a parser, or those that go together; `apply` makes those
+that concern the whole process hold."""
 
 import argparse
 import contextlib

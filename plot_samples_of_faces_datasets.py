@@ -10,7 +10,7 @@ from pathlib import Path
 
 import options
 from common import FIGURES_DIR
-from forensics.data import datasets
+from forensics.data.datasets import CLASSES
 from forensics.data.parts import Part
 from forensics.judging import plots
 from forensics.pictures.files import open_image
@@ -36,7 +36,7 @@ def plot_samples(paths: list[Path], label: str, axes) -> None:
         plots.plot_message(f'no {label} image', axes[0])
     for path, ax in zip(paths, axes, strict=False):
         ax.set_axis_on()
-        plots.plot_image(open_image(path), ax, label=datasets.CLASSES.index(label))
+        plots.plot_image(open_image(path), ax, label=CLASSES.index(label))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> None:
             print(f'{name}: {part.folder}')
             counts = part.counts()
             block.suptitle(f'{name}, {PART}: {counts["real"]} real, {counts["fake"]} fake')
-            for label, axes in zip(datasets.CLASSES, block.subplots(2, SAMPLES_A_ROW), strict=True):
-                members = [part.folder / file for file in part.files if file.startswith(f'{label}/')]
+            for label, axes in zip(CLASSES, block.subplots(2, SAMPLES_A_ROW), strict=True):
+                members = [part.folder / file for file in part.files_of_class(label)]
                 plot_samples(choose.sample(members, min(SAMPLES_A_ROW, len(members))), label, axes)
                 axes[0].set_ylabel(label, color=plots.CLASS_COLOURS[label])
         plots.save(figure, Path(FIGURES_DIR) / 'datasets_samples.png')

@@ -6,7 +6,6 @@ python train_main.py -d fakes_dataset -m SimpleNet --lr 0.001 -b 32 -e 5 -o Adam
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 import detectors
 import options
@@ -66,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     spec = get_spec(args.model)
     check_precision(args.precision, runtime.device())
-    parts, skipped = detectors.open_parts(args.dataset, datasets.PARTS, spec.preprocessing, args.skip_broken)
+    parts, left_out = detectors.open_parts(args.dataset, datasets.PARTS, spec.preprocessing, args.skip_broken)
     model, origin = build_with_origin(args.model, args.backbone_weights, **dict(args.option))
     model = model.to(runtime.device())
     if origin:
@@ -92,15 +91,15 @@ def main(argv: list[str] | None = None) -> None:
         workers=args.workers,
         precision=args.precision,
     )
-    trainer.run(args.epochs, logging_parameters, facts=describe(args, origin, parts, skipped), resume=args.resume)
+    trainer.run(args.epochs, logging_parameters, facts=describe(args, origin, parts, left_out), resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
 
 
-def describe(args: argparse.Namespace, origin: str | None, parts: dict, skipped: list[str]) -> dict:
+def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out: dict[str, str]) -> dict:
     """The record of a run beside its curves: enough to rebuild the detector and to repeat the training."""
     spec = get_spec(args.model)
-    card = datasets.read_card(Path(parts['train'].root_path).parent)
+    card = datasets.read_card(Part.of(args.dataset, 'train', parts['train']).home)
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
@@ -111,8 +110,8 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, skipped:
         'arguments': {name: value for name, value in vars(args).items() if name not in elsewhere},
         'seed': args.seed,
         'backbone_weights': origin,
-        'data': {name: Part.find(args.dataset, name).facts(files_of(part)) for name, part in parts.items()},
-        'skipped': skipped,
+        'data': {name: Part.of(args.dataset, name, part).facts(files_of(part)) for name, part in parts.items()},
+        'skipped': list(left_out),
         'processes': distributed.size(),
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),

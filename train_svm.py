@@ -116,6 +116,8 @@ def make_extractors(args: argparse.Namespace) -> list:
 
         memory.tune_allocator()
         options.apply(args)
+    elif args.device:
+        options.apply(args)  # says so if there is no such device, although the spectrum has no use for it
     for name in deep:
         model = features.DEEP[name]
         network, origin = build_with_origin(model, args.backbone_weights)
@@ -204,8 +206,8 @@ def evaluate(
         log[f'{part_name}_acc'] = [scoring.accuracy(labels, values > threshold)]
         log[f'{part_name}_auc'] = scoring.auc(labels, values)
         if part_name != 'train':
-            scores = records.scores_path(OUTPUT_DIR, name, args.dataset, part_name)
-            detector.write_scores(scores, detector.score_key(part, part_name), part, part.files, values[:, None])
+            scores = detector.scores_path(OUTPUT_DIR, part)
+            detector.write_scores(scores, detector.score_key(part), part, part.files, values[:, None], unreadable={})
     log |= {
         'test_auc_interval': scoring.auc_interval(parts['test'].labels, logits['test']),
         'test_constant_acc': scoring.constant_accuracy(parts['test'].labels),

@@ -23,9 +23,9 @@ from forensics.running.progress import Progress
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
 METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
 
-SAME_SCORES = 1e-4  # scores that lie no further apart count as the same
+SAME_SCORES = 1e-4  # differences of the two scores (or logits) no further apart count as the same
 BLIND = (
-    f'All test images got the same scores (within {SAME_SCORES:g}): the network answers without looking at them. '
+    f'All test images got the same answer (scores within {SAME_SCORES:g}): the network does not look at them. '
     'Where the ReLUs of a layer give zero for good, more epochs do not help; another --seed or --lr may.'
 )
 
@@ -90,7 +90,7 @@ class Trainer:
         self.precision = precision
         self.seed = distributed.from_first(torch.initial_seed)
         self.epoch = 0  # finished epochs
-        self.blind = False  # True if the last evaluation gave all samples the same scores
+        self.blind = False  # True if the last evaluation gave all samples the same answer
 
     # --- one pass ------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class Trainer:
         for number, (inputs, labels, indices) in enumerate(progress, start=1):
             self.optimizer.zero_grad()
             with distributed.whole_batch_statistics(bool(indices)):
-                outputs = runtime.outputs_of(model, inputs, self.precision)
+                outputs = runtime.forward(model, inputs, self.precision)
             loss = self._loss(outputs, labels)
             self._stop_if_not_finite(loss, f'epoch {self.epoch + 1}', number, self.train_dataset, indices)
             distributed.weighted(loss, self.criterion, len(indices), batches.sizes[number - 1]).backward()
@@ -127,6 +127,7 @@ class Trainer:
             number = 1 + indices[0] // self.batch_size
             self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
             totals.add(loss, outputs, labels, self.criterion)
+            totals.widen(outputs)
             progress.show(loss=totals.loss, accuracy=totals.accuracy)
         totals = totals.of_all_processes()
         self.blind = totals.blind
@@ -313,6 +314,9 @@ class Totals:
         self.samples += batch
         self.loss_sum += loss.item() * (1 if getattr(criterion, 'reduction', 'mean') == 'sum' else batch)
         self.correct += int((predicted_classes(outputs) == true_classes(labels)).sum())
+
+    def widen(self, outputs: torch.Tensor) -> None:
+        """Note the range of the scores, which training does not ask for and would have to wait for."""
         lowest, highest = score_differences(outputs).aminmax()
         self.lowest, self.highest = min(self.lowest, lowest.item()), max(self.highest, highest.item())
 
@@ -330,7 +334,7 @@ class Totals:
 
     @property
     def blind(self) -> bool:
-        """True if all samples got the same scores; a single sample proves nothing."""
+        """True if all samples got the same answer; a single sample proves nothing."""
         return self.samples > 1 and self.highest - self.lowest <= SAME_SCORES
 
 

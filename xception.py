@@ -39,22 +39,26 @@ def start_backbone(name: str, weights: str | None, **kwargs) -> tuple[nn.Module,
     """
     import timm  # takes a second, so only a command that builds one of its nets waits for it
 
-    config = timm_config(name)
-    if weights is None:
-        # The first of several processes decides, as the others may be on machines that reach less; training begins by
-        # giving them its weights.
-        if distributed.is_first():
-            model, origin = start_within_reach(name, **kwargs)
-        else:
-            model, origin = start_backbone(name, 'none', **kwargs)
-        return model, distributed.from_first(lambda: origin)
-    if weights == 'imagenet':
-        return start_from_imagenet(name, **kwargs)
+    timm_config(name)  # a name that timm does not know is told first
+    # The first of several processes decides, as the others may be on machines that reach less; training begins by
+    # giving them its weights.
+    if weights == 'none' or not distributed.is_first():
+        model, origin = timm.create_model(name, **kwargs), 'random'
+    elif weights is None:
+        model, origin = start_within_reach(name, **kwargs)
+    elif weights == 'imagenet':
+        model, origin = start_from_imagenet(name, **kwargs)
+    else:
+        model, origin = start_from_file(name, weights, **kwargs)
+    return model, distributed.from_first(lambda: origin)
+
+
+def start_from_file(name: str, path: str, **kwargs) -> tuple[nn.Module, str]:
+    import timm
+
     model = timm.create_model(name, **kwargs)
-    if weights == 'none':
-        return model, 'random'
-    load_backbone_weights(model, weights, config.classifier)
-    return model, f'file:{Path(weights).name}'
+    load_backbone_weights(model, path, timm_config(name).classifier)
+    return model, f'file:{Path(path).name}'
 
 
 def timm_config(name: str):
@@ -72,6 +76,8 @@ def timm_config(name: str):
 
 def start_within_reach(name: str, **kwargs) -> tuple[nn.Module, str]:
     """Start from ImageNet's weights or, with a loud warning that says what was missing, from random ones."""
+    import timm
+
     try:
         return start_from_imagenet(name, **kwargs)
     except WeightsUnavailable as error:
@@ -81,7 +87,7 @@ def start_within_reach(name: str, **kwargs) -> tuple[nn.Module, str]:
             f'that random ones are wanted.)\n{"!" * 100}\n',
             file=sys.stderr,
         )
-        return start_backbone(name, 'none', **kwargs)
+        return timm.create_model(name, **kwargs), 'random'
 
 
 def start_from_imagenet(name: str, **kwargs) -> tuple[nn.Module, str]:

@@ -20,8 +20,10 @@ sys.path.insert(0, str(PROJECT))
 import options  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
+from forensics.data.parts import Part  # noqa: E402
 from forensics.judging import scoring  # noqa: E402
 from forensics.running import starting  # noqa: E402
+from trainer import SAME_SCORES  # noqa: E402
 
 KERNELS = {  # the processors that one can imitate
     'own': {},
@@ -45,8 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if args.data_root:
-        os.environ[datasets.ROOT_VARIABLE] = args.data_root
+    options.use_data_root(args)
     print('| kernels | seed | epoch kept | test AuC | accuracy | dead |\n|---|---|---|---|---|---|')
     for kernels in args.kernels:
         rows = [one_run(args, kernels, seed) for seed in args.seeds]
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
-    data = datasets.fingerprint(datasets.find_part(args.dataset, 'train'))[:6]
+    data = Part.find(args.dataset, 'train').fingerprint[:6]
     folder = Path(args.folder) / f'{args.dataset}_{data}_{args.model}_{args.epochs}_{args.precision}_{kernels}_{seed}'
     name = records.run_name(args.dataset, args.model, 'Adam')
     scores = folder / records.scores_path('out', name, args.dataset, 'test')
@@ -86,7 +87,7 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
     row = {
         'auc': scoring.auc(labels, margins),
         'accuracy': scoring.accuracy(labels, margins > 0),
-        'dead': bool(np.ptp(margins) < 1e-4),
+        'dead': bool(np.ptp(margins) <= SAME_SCORES),
     }
     print(f'| {kernels} | {seed} | {best + 1} | {row["auc"]:.3f} | {row["accuracy"]:.1f} | {row["dead"]} |', flush=True)
     return row

@@ -134,3 +134,13 @@ def test_a_checkpoint_of_data_parallel_loads_and_a_wrong_one_names_a_difference(
     assert isinstance(detectors.load_network('x.pt', 'MyNet').model, MyNet)
     with pytest.raises(UserError, match='does not fit SimpleNet.*fc1.weight'):
         detectors.load_network('x.pt', 'SimpleNet')
+
+
+def test_scoring_in_the_middle_of_a_training_changes_nothing(workdir, tiny_root):
+    """Defect: pictures were scored in training mode, each by the others of its batch."""
+    model = build_model('BonusNet').train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    detector = detectors.NetworkDetector(model, 'BonusNet')
+    images = pictures(tiny_root)
+    np.testing.assert_allclose(detector.score(images)[3], detector.score(images[3:4])[0], atol=1e-6)
+    assert model.training and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from conftest import make_dataset
 from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -195,3 +196,37 @@ def test_labels_in_arrays_of_one_come_out_flat():
     data = TensorDataset(torch.randn(4, 3), torch.tensor([[0], [1], [0], [1]]))
     first, second, labels = numerical_analysis.get_soft_scores_and_true_labels(data, nn.Linear(3, 2))
     assert first.shape == second.shape == labels.shape == (4,) and labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_file_left_out_stands_in_the_record_with_its_reason(checkpoint, workdir, call_main):
+    """Defect: the record said that every file could be read."""
+    folder = make_dataset(workdir / 'data' / 'own', counts={'test': 2, 'val': 1})
+    (folder / 'test' / 'real' / '000.jpg').write_text('no picture')
+    line = ['-m', 'MyNet', '-cpp', checkpoint, '-d', 'own', '--data-root', workdir / 'data', '--skip-broken']
+    assert call_main(numerical_analysis, *line)[0] == 0
+    record = records.read_scores('out/scores/fakes_dataset_MyNet_Adam__own__test.json')
+    assert record['files'] == ['real/001.jpg', 'fake/000.jpg', 'fake/001.jpg']
+    assert list(record['unreadable']) == ['real/000.jpg'] and record['unreadable']['real/000.jpg']
+
+
+def test_the_digest_is_of_the_checkpoint_that_was_loaded(checkpoint, workdir, call_main, monkeypatch):
+    """Defect: the digest was taken after scoring, when a training may have saved a better epoch."""
+    loaded = records.file_digest(checkpoint)
+    scores_of = numerical_analysis.detectors.scores_of
+
+    def slowly(model, dataset):
+        records.save_checkpoint(checkpoint, {'model': MyNet().state_dict()})
+        return scores_of(model, dataset)
+
+    monkeypatch.setattr(numerical_analysis.detectors, 'scores_of', slowly)
+    assert call_main(numerical_analysis, '-m', 'MyNet', '-cpp', checkpoint, '-d', 'fakes_dataset')[0] == 0
+    record = records.read_scores('out/scores/fakes_dataset_MyNet_Adam__fakes_dataset__test.json')
+    assert record['checkpoint_sha256'] == loaded != records.file_digest(checkpoint)
+
+
+def test_a_record_that_cannot_be_written_is_no_missing_threshold(checkpoint, workdir, call_main):
+    """Defect: the first of several processes went on to the test part, and the others waited for it for ever."""
+    (workdir / 'out').mkdir(exist_ok=True)
+    (workdir / 'out' / 'scores').write_text('in the way')
+    status, printed, errors = call_main(numerical_analysis, '-m', 'MyNet', '-cpp', checkpoint, '-d', 'fakes_dataset')
+    assert status == 1 and 'Cannot write' in errors and 'No threshold' not in printed

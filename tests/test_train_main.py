@@ -189,7 +189,7 @@ TRANSFORM_TRAIN = transforms.Compose([transforms.RandomCrop(256, padding=4), tra
                                       *TRANSFORM_TEST.transforms])
 
 def load_dataset(dataset_name, dataset_part):
-    return FacesDataset(root_path=os.path.join('..', 'Assignment4_datasets', dataset_name, dataset_part),
+    return FacesDataset(root_path=os.path.join('..', 'where_we_do_not_look', dataset_name, dataset_part),
                         transform=TRANSFORM_TRAIN if dataset_part == 'train' else TRANSFORM_TEST)
 
 def load_model(model_name):
@@ -212,14 +212,15 @@ for line in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_our_modules_run_beside_a_graders_own_utils_and_common(tmp_path, tiny_root):
-    """And the data lie where the assignment's text puts them. What runs alone elsewhere shares a process here."""
+    """Defect: fingerprints were taken of a data set of that name that we found ourselves, and not of the one that the
+    grader's load_dataset reads. What runs alone elsewhere shares a process here."""
     solution = tmp_path / 'solution'
     shutil.copytree(
         PROJECT, solution, ignore=shutil.ignore_patterns('.*', 'demo_datasets', 'tests', 'out', 'checkpoints')
     )
     (solution / 'common.py').write_text(GRADERS_COMMON)
     (solution / 'utils.py').write_text(GRADERS_UTILS)
-    shutil.copytree(tiny_root, tmp_path / 'Assignment4_datasets')
+    shutil.copytree(tiny_root, tmp_path / 'where_we_do_not_look')
     lines = [
         'train_main.py -d fakes_dataset -m SimpleNet --lr 0.001 -b 32 -e 1 -o Adam',
         'plot_accuracy_and_loss.py -m SimpleNet -j out/fakes_dataset_SimpleNet_Adam.json -d fakes_dataset',

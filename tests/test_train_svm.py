@@ -374,6 +374,7 @@ def test_warning_of_a_data_set_whose_faces_were_scaled(tmp_path, monkeypatch, ca
         (['--backbone-weights', 'none'], 'spectrum has no backbone'),
         (['--features', 'resnet50', '--backbone-weights', 'absent.pt'], 'absent.pt'),
         (['-d', 'absent'], 'No data set "absent"'),
+        (['--device', 'nonsense'], 'nonsense'),
     ],
 )
 def test_errors_say_what_to_do(arguments, message, workdir):

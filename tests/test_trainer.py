@@ -122,7 +122,7 @@ def test_a_network_whose_relus_died_is_told_of_after_each_epoch(bias, said, caps
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     nn.init.constant_(model[0].bias, bias)
     make_trainer(model).run(2, LOGGING)
-    assert capsys.readouterr().out.count('All test images got the same scores') == said
+    assert capsys.readouterr().out.count('All test images got the same answer') == said
 
 
 SAME, NEARLY, OTHER = [0.3, -0.2], [0.3, -0.2 + 1e-5], [0.4, -0.2]

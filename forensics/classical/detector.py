@@ -210,7 +210,7 @@ class ClassicalDetector(Detector):
                 arrays |= {f'{extractor.kind}.{name}': values for name, values in extractor.arrays().items()}
         with records.atomic_path(path) as temporary:
             np.savez(temporary, metadata=np.array(json.dumps(records.plain(metadata))), **arrays)
-        self.file = Path(path)
+        self.loaded_from(path)
 
 
 def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDetector:
@@ -234,8 +234,7 @@ def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDe
         raise UserError(
             f'{path} is damaged or no detector of train_svm.py ({reason}). Make it with `python train_svm.py ...`.'
         ) from error
-    detector.file = Path(path)
-    return detector
+    return detector.loaded_from(path)
 
 
 def make_extractor(settings: dict, arrays: dict[str, np.ndarray], build_network: Callable | None):

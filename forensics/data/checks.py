@@ -13,10 +13,11 @@ from forensics.running import distributed, runtime
 from forensics.running.batches import has_pictures, preload
 
 
-def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes: bool = True) -> list[str]:
+def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes: bool = True) -> dict[str, str]:
     """Read every image once, so that a bad one is reported now and not in the middle of the work.
 
-    `size` is the only picture size that the model takes, None if it scales its input. Returns the files left out.
+    `size` is the only picture size that the model takes, None if it scales its input. Returns the files left out, with
+    the reason of each.
     """
     broken = []
     parts = {part: dataset for part, dataset in parts.items() if has_pictures(dataset)}  # not a grader's own class
@@ -38,10 +39,10 @@ def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes:
             f'{len(broken)} of the images cannot be read, the first: {broken[0]}. '
             f'Remove them, or leave them out with --skip-broken.'
         )
-    bad_paths = {error.path for error in broken}
+    left_out = {error.path: error.reason for error in sorted(broken, key=lambda error: error.path)}
     for dataset in parts.values():
         for label, names in (('real', dataset.real_image_names), ('fake', dataset.fake_image_names)):
-            names[:] = [name for name in names if str(Path(dataset.root_path) / label / name) not in bad_paths]
+            names[:] = [name for name in names if str(Path(dataset.root_path) / label / name) not in left_out]
             if both_classes and not names:
                 raise UserError(
                     f'{dataset.root_path}/{label} holds no image that can be read; '
@@ -49,7 +50,7 @@ def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes:
                 )
     for error in broken:
         print(f'left out: {error}')
-    return sorted(bad_paths)
+    return left_out
 
 
 def check_memory(model: nn.Module, sample: torch.Tensor, batch_size: int) -> None:

@@ -25,6 +25,11 @@ class Part:
         return cls(dataset, name, datasets.find_part(dataset, name))
 
     @classmethod
+    def of(cls, dataset: str, name: str, opened) -> 'Part':
+        """The part that `opened`, a FacesDataset or a grader's own, was read from, wherever that lies."""
+        return cls(dataset, name, Path(opened.root_path))
+
+    @classmethod
     def all_in(cls, folder: Path) -> list['Part']:
         """The parts of the data set in `folder`; a data set that was not split is one part."""
         dataset = folder.resolve().name
@@ -39,6 +44,9 @@ class Part:
     @functools.cached_property
     def labels(self) -> np.ndarray:
         return labels_of(self.files)
+
+    def files_of_class(self, label: str) -> list[str]:
+        return [file for file, own in zip(self.files, self.labels, strict=True) if CLASSES[own] == label]
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -25,7 +25,7 @@ class Entry:
     @property
     def title(self) -> str:
         """Its name in tables and figures, with the origin of its backbone's weights."""
-        return self.name + plots.weights_note({'run': self.detector.run})
+        return self.name + plots.weights_note(self.detector.run)
 
     def facts(self) -> dict:
         """The detector's entry in the benchmark's record."""

@@ -34,7 +34,7 @@ class Scores:
     def __init__(self, folder: str, entry: Entry, part: Part, condition: Condition | None, seed: int):
         self.entry, self.part, self.condition = entry, part, condition
         name = part.name if condition is None else f'{part.name}-{condition}'
-        self.path = records.scores_path(folder, entry.name, part.dataset, name)
+        self.path = entry.detector.scores_path(folder, part, name)
         noise = condition is not None and condition.name == 'noise'
         self.key = entry.detector.score_key(part, name, seed if noise else None)
         self.outputs: dict[str, list[float]] = {}

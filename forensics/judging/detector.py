@@ -3,7 +3,6 @@
 A new kind implements `outputs`; scores of pictures, of a part of a data set, and their record follow from it.
 """
 
-import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -42,13 +41,14 @@ class Detector(ABC):
     """Scores images.
 
     `name` is the model's, `run` the record of its training, `preprocessing` the steps to its input (None: it takes
-    pictures as they are), `file` the file that it was loaded from.
+    pictures as they are), `file` and `sha256` the file that it was loaded from.
     """
 
     name: str
     run: dict
     preprocessing = None
     file: Path | None = None
+    sha256: str | None = None
 
     @abstractmethod
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
@@ -82,8 +82,7 @@ class Detector(ABC):
     def score_dataset(self, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """First scores (real), second scores (fake) and labels of an opened part, in its order."""
         outputs, labels = self.outputs_of(dataset)
-        first, second = scoring.two_columns(outputs).T
-        return first, second, labels
+        return *scoring.two_columns(outputs).T, labels
 
     # --- its training and its file ------------------------------------------------------------
 
@@ -100,23 +99,27 @@ class Detector(ABC):
         """Of P(fake), fitted on validation; None where its file knows none."""
         return self.run.get('threshold')
 
-    @functools.cached_property
-    def sha256(self) -> str:
-        return records.file_digest(self.file)
+    def loaded_from(self, file: str | Path) -> 'Detector':
+        """Remember the file and its digest, before a training overwrites it with a better epoch."""
+        self.file, self.sha256 = Path(file), records.file_digest(file)
+        return self
 
     # --- the record of its scores ------------------------------------------------------------
 
-    def score_key(self, part: Part, condition: str, seed: int | None = None) -> dict:
+    def scores_path(self, folder: str, part: Part, condition: str = '') -> Path:
+        return records.scores_path(folder, self.file.stem, part.dataset, condition or part.name)
+
+    def score_key(self, part: Part, condition: str = '', seed: int | None = None) -> dict:
         """The facts that scores depend on; stored scores are taken only if theirs are the same."""
         return {
             'checkpoint_sha256': self.sha256,
             'data_fingerprint': part.fingerprint,
-            'condition': condition,
+            'condition': condition or part.name,
             'seed': seed,
         }
 
     def write_scores(
-        self, path: Path, key: dict, part: Part, files: Sequence[str], outputs, unreadable: dict | None = None
+        self, path: Path, key: dict, part: Part, files: Sequence[str], outputs, unreadable: dict[str, str]
     ) -> None:
         """Write the record of the scores of a part's files; `key` comes from `score_key`."""
         facts = {
@@ -125,4 +128,4 @@ class Detector(ABC):
             'dataset': part.dataset,
             'backbone_weights': self.backbone_weights,
         }
-        records.write_scores(path, list(files), labels_of(files), outputs, **facts, **key, unreadable=unreadable or {})
+        records.write_scores(path, list(files), labels_of(files), outputs, **facts, **key, unreadable=unreadable)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forensics.data.datasets import CLASSES
 from forensics.judging import scoring
 from forensics.records import atomic_path, best_epoch
 
@@ -89,7 +90,7 @@ def plot_image(image: np.ndarray, ax, title: str = '', label: int | None = None,
 
 
 def class_name(label: int) -> str:
-    return ('real', 'fake')[int(label)]
+    return CLASSES[int(label)]
 
 
 def unnormalised(image: np.ndarray, transform=None) -> np.ndarray:
@@ -129,9 +130,14 @@ def plot_map(values: np.ndarray, ax, title: str = '') -> None:
 # --- curves over epochs ------------------------------------------------------------------------------------
 
 
+def heading(model: str, dataset: str, run: dict) -> str:
+    """The title of figures of a model on a data set's test part; `run` is the record of its training."""
+    return f'{model} on {dataset}, test{weights_note(run)}'
+
+
 def weights_note(run: dict) -> str:
     """The origin of the backbone's weights, for a title; empty for a model without a backbone."""
-    weights = run.get('run', {}).get('backbone_weights') or ''
+    weights = run.get('backbone_weights') or ''
     if weights.startswith('imagenet:'):  # the record names the package
         weights = 'imagenet'
     return f' ({weights} backbone)' if weights else ''
@@ -150,7 +156,7 @@ def _plot_epochs(run: dict, quantity: str, ax) -> int:
             label=part,
         )
     ax.axvline(best + 1, color=GREY, linewidth=1, linestyle=':', zorder=0)
-    ax.set(xlabel='epoch', title=f'{run["model"]} on {run["dataset"]}{weights_note(run)}')
+    ax.set(xlabel='epoch', title=f'{run["model"]} on {run["dataset"]}{weights_note(run.get("run", {}))}')
     ax.xaxis.get_major_locator().set_params(integer=True)
     return best
 

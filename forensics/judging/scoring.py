@@ -93,10 +93,10 @@ def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: n
     _, bins = np.unique(scores, return_inverse=True)
     number = int(groups.max()) + 1
 
-    def draw(rounds: int) -> np.ndarray:
+    def resample(rounds: int) -> np.ndarray:
         return np.stack([np.bincount(rng.integers(0, number, number), minlength=number) for _ in range(rounds)])
 
-    return _ends(_rounds_of_groups(labels, bins, groups, draw, rounds), level)[0]
+    return _ends(_rounds_of_groups(labels, bins, groups, resample, rounds), level)[0]
 
 
 def group_intervals(
@@ -119,7 +119,7 @@ def group_intervals(
     kinds = [np.flatnonzero((has == np.array(kind)[:, None]).all(axis=0)) for kind in ((1, 0), (0, 1), (1, 1))]
     rng = np.random.default_rng(seed)
 
-    def draw(rounds: int) -> np.ndarray:
+    def resample(rounds: int) -> np.ndarray:
         times = np.zeros((rounds, has.shape[1]))
         for kind in kinds:
             if len(kind):
@@ -137,12 +137,12 @@ def group_intervals(
         accuracies = 100 * right / (real.sum(axis=1) + fake.sum(axis=1))
         return np.stack([_auc_of_counts(real, fake), _eer_of_counts(real, fake), accuracies])
 
-    ends = _ends(_rounds_of_groups(labels, bins, groups, draw, rounds), level, metrics)
+    ends = _ends(_rounds_of_groups(labels, bins, groups, resample, rounds), level, metrics)
     return dict(zip(nothing, ends, strict=True))
 
 
-def _rounds_of_groups(labels, bins: np.ndarray, groups: np.ndarray, draw: Callable, rounds: int) -> Iterator[tuple]:
-    """(real, fake), a row for each round: images in each bin when group g counts `draw(rounds)[:, g]` times."""
+def _rounds_of_groups(labels, bins: np.ndarray, groups: np.ndarray, resample: Callable, rounds: int) -> Iterator[tuple]:
+    """(real, fake), a row for each round: images in each bin when group g counts `resample(rounds)[:, g]` times."""
     from scipy.sparse import csr_array
 
     shape = int(groups.max()) + 1, int(bins.max()) + 1
@@ -150,7 +150,7 @@ def _rounds_of_groups(labels, bins: np.ndarray, groups: np.ndarray, draw: Callab
     real, fake = (csr_array(((labels == label).astype(float), (groups, bins)), shape) for label in (0, 1))
     at_once = max(1, 4_000_000 // sum(shape))  # so that memory stays small
     for start in range(0, rounds, at_once):
-        times = draw(min(at_once, rounds - start))
+        times = resample(min(at_once, rounds - start))
         yield times @ real, times @ fake
 
 

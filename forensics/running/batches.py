@@ -371,7 +371,7 @@ def evaluated(
     with runtime.modes_kept(model):
         model.eval()
         for inputs, labels, indices in batches:
-            yield runtime.outputs_of(model, inputs, precision), labels, indices
+            yield runtime.forward(model, inputs, precision), labels, indices
 
 
 def scores_of(

@@ -42,7 +42,7 @@ def model_device(model: nn.Module) -> torch.device:
     return torch.device('cpu')
 
 
-def outputs_of(model: nn.Module, inputs: torch.Tensor, precision: str) -> torch.Tensor:
+def forward(model: nn.Module, inputs: torch.Tensor, precision: str) -> torch.Tensor:
     """The model's outputs as float32, whatever the precision inside."""
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == 'bf16'):
         return model(inputs).float()
