@@ -163,6 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f'\nFigures ({len(figures)}) are in {FIGURES_DIR}/: datasets_samples.png (question 2) and '
           '{dataset}_{model}_ ...\n'
           '       losses_plot, accuracies_plot (7, 13, 26); roc_curve, det_curve (10, 28);\n'
+          '       reliability, risk_and_coverage;\n'
           '       saliency_maps_and_images_pairs, mean_saliency_maps (32);\n'
           '       Real_Image_grad_cam, Fake_Image_grad_cam (35)')  # fmt: skip
 

@@ -8,6 +8,7 @@ A file of train_svm.py (.npz) is taken too. It says itself what it holds, so tha
 import argparse
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
@@ -59,7 +60,7 @@ def plot_det_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_lab
     return figure
 
 
-def print_table(first, second, labels, threshold: float | None) -> None:
+def print_table(first, second, labels) -> None:
     """Print AuC, AP, EER and accuracy, and the constant predictor's accuracy beside them."""
     print(f'{"":26}{"AuC":>7}{"95% interval":>18}{"AP":>8}{"EER":>8}')
     for name, values in scoring.three_scores(first, second).items():
@@ -81,13 +82,41 @@ def print_table(first, second, labels, threshold: float | None) -> None:
             f'{count} {name.replace("_", " ")}' for name, count in scoring.confusion(labels, difference > 0).items()
         )
     )
-    if threshold is not None:
-        print(
-            f'accuracy, difference above {threshold:.3f} (chosen on val): '
-            f'{scoring.accuracy(labels, difference > threshold):.2f}%'
-        )
     constant, _ = scoring.commonest_decision(labels)
     print(f'accuracy of always saying "{constant}": {scoring.constant_accuracy(labels):.2f}%')
+
+
+NAMES = {
+    'auc': 'AuC', 'average_precision': 'average precision', 'eer': 'equal error rate', 'accuracy': 'accuracy, %',
+    'balanced_accuracy': 'balanced accuracy, %', 'tpr_at_1_percent_fpr': 'fakes found at 1% false alarms',
+    'brier': 'Brier score', 'calibration_error': 'calibration error (ECE)',
+}  # fmt: skip
+
+
+def print_summary(summary: dict[str, dict], threshold: float | None, groups: int) -> None:
+    """Every metric of the decision with its interval, and what a constant predictor gets."""
+    if not summary:
+        return
+    threshold = 'P(fake) above 0.5' if threshold is None else f'its logit above {threshold:.3f} (chosen on val)'
+    print(f'\nP(fake); called fake: {threshold}; intervals over {groups} groups')
+    print(f'{"":34}{"value":>8}{"95% interval":>20}{"constant predictor":>20}')
+    for name, row in summary.items():
+        interval = '-' if row['interval'] is None else '{:.3f} to {:.3f}'.format(*row['interval'])
+        print(f'{NAMES[name]:34}{row["value"]:8.3f}{interval:>20}{row["constant"]:20.3f}')
+
+
+class Scored(NamedTuple):
+    """The outputs for one part, without the files that could not be read."""
+
+    part: Part
+    files: list[str]
+    outputs: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Of P(fake): the difference of two scores, or the single logit."""
+        return scoring.fake_logits(self.outputs)
 
 
 def open_part(detector: Detector, args: argparse.Namespace, name: str) -> tuple[Dataset, dict[str, str]]:
@@ -98,17 +127,50 @@ def open_part(detector: Detector, args: argparse.Namespace, name: str) -> tuple[
     return parts[name], {str(Path(path).relative_to(parts[name].root_path)): why for path, why in left_out.items()}
 
 
-def score(
-    detector: Detector, args: argparse.Namespace, name: str, opened: Dataset, left_out: dict[str, str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score a part and write the record; return (first scores, second scores, labels)."""
+def score(detector: Detector, args: argparse.Namespace, name: str, opened: Dataset, left_out: dict[str, str]) -> Scored:
+    """Score a part and write the record."""
     outputs, labels = detector.outputs_of(opened)
-    part = Part.of(args.dataset, name, opened)
-    path = detector.scores_path(OUTPUT_DIR, part)
+    scored = Scored(Part.of(args.dataset, name, opened), files_of(opened), outputs, labels)
+    path = detector.scores_path(OUTPUT_DIR, scored.part)
     write = distributed.on_first(detector.write_scores)
-    write(path, detector.score_key(part), part, files_of(opened), outputs, left_out)
+    write(path, detector.score_key(scored.part), scored.part, scored.files, outputs, left_out)
     print(f'Wrote {path}')
-    return *scoring.two_columns(outputs).T, labels
+    return scored
+
+
+def write_metrics(detector: Detector, test: Scored, threshold: float | None, summary: dict[str, dict]) -> None:
+    path = records.metrics_path(OUTPUT_DIR, detector.file.stem, test.part.dataset)
+    records.write_json(
+        path,
+        {
+            'detector': detector.file.stem,
+            'model': detector.name,
+            'dataset': test.part.dataset,
+            'backbone_weights': detector.backbone_weights,
+            **detector.score_key(test.part),
+            **test.part.counts(test.files),
+            'groups': len(set(test.part.groups(test.files))),
+            'threshold': threshold or 0.0,
+            'threshold_from': 'none' if threshold is None else 'val',
+            'metrics': summary,
+        },
+    )
+    print(f'Wrote {path}')
+
+
+def draw_figures(detector: Detector, heading: str, test: Scored, first: np.ndarray, second: np.ndarray) -> None:
+    figures = {
+        'roc_curve': lambda figure: plot_roc_curve(figure, first, second, test.labels),
+        'det_curve': lambda figure: plot_det_curve(figure, first, second, test.labels),
+        'reliability': lambda figure: plots.plot_reliability(test.labels, test.logits, figure.gca()),
+        'risk_and_coverage': lambda figure: plots.plot_risk_and_coverage(test.labels, test.logits, figure.gca()),
+    }
+    for name, plot in figures.items():
+        with plots.style():
+            figure = plots.new_figure(height=5.4, width=4.6)
+            plot(figure)
+            figure.gca().set_title(heading)
+            plots.save(figure, records.figure_path(FIGURES_DIR, test.part.dataset, detector.name, name))
 
 
 @distributed.together
@@ -119,25 +181,26 @@ def main(argv: list[str] | None = None) -> None:
     # The threshold is a choice, and choices are made on the validation part.
     threshold = None
     try:  # only what all of several processes meet alike
-        validation = open_part(detector, args, 'val')
+        opened = open_part(detector, args, 'val')
     except UserError as error:  # the test part can be scored without it
         print(f'No threshold is chosen: {error}')
     else:
-        first, second, labels = score(detector, args, 'val', *validation)
-        threshold = scoring.best_threshold(labels, second - first)
-    first, second, labels = score(detector, args, 'test', *open_part(detector, args, 'test'))
+        validation = score(detector, args, 'val', *opened)
+        threshold = scoring.best_threshold(validation.labels, validation.logits)
+    test = score(detector, args, 'test', *open_part(detector, args, 'test'))
     if not distributed.is_first():
         return
 
+    first, second = scoring.two_columns(test.outputs).T
     heading = plots.heading(detector.name, args.dataset, detector.run)
-    print(f'\n{heading}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images')
-    print_table(first, second, labels, threshold)
+    print(f'\n{heading}: {np.sum(test.labels == 0)} real and {np.sum(test.labels == 1)} fake images')
+    print_table(first, second, test.labels)
+    groups = test.part.groups(test.files)
+    summary = scoring.summary(test.labels, test.logits, groups, threshold or 0.0)
+    print_summary(summary, threshold, len(set(groups)))
+    write_metrics(detector, test, threshold, summary)
 
-    for name, plot in (('roc_curve', plot_roc_curve), ('det_curve', plot_det_curve)):
-        with plots.style():
-            figure = plot(plots.new_figure(height=5.4, width=4.6), first, second, labels)
-            figure.gca().set_title(heading)
-            plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, detector.name, name))
+    draw_figures(detector, heading, test, first, second)
 
 
 if __name__ == '__main__':

@@ -56,6 +56,10 @@ def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test
     return Path(folder) / 'scores' / f'{names}.json'
 
 
+def metrics_path(folder: str, detector: str, dataset: str) -> Path:
+    return Path(folder) / 'metrics' / scores_path(folder, detector, dataset).name
+
+
 # --- writing ------------------------------------------------------------
 
 

@@ -146,8 +146,11 @@ def test_command_writes_figures_and_records(checkpoint, workdir, monkeypatch, ca
     monkeypatch.setattr(numerical_analysis, 'OUTPUT_DIR', 'their out')
     numerical_analysis.main(['-m', 'MyNet', '-cp', checkpoint, '-d', 'fakes_dataset'])
     assert sorted(path.name for path in (workdir / 'their figures').iterdir()) == [
-        'fakes_dataset_MyNet_det_curve.png', 'fakes_dataset_MyNet_roc_curve.png'
-    ]  # fmt: skip
+        f'fakes_dataset_MyNet_{name}.png' for name in ('det_curve', 'reliability', 'risk_and_coverage', 'roc_curve')
+    ]
+    metrics = strict(workdir / 'their out' / 'metrics' / 'fakes_dataset_MyNet_Adam__fakes_dataset__test.json')
+    assert metrics['metrics'].keys() == scoring.METRICS.keys() and (metrics['real'], metrics['fake']) == (6, 6)
+    assert metrics['threshold_from'] == 'val' and metrics['metrics']['auc']['constant'] == 0.5
     for part in ('val', 'test'):
         record = strict(workdir / 'their out' / 'scores' / f'fakes_dataset_MyNet_Adam__fakes_dataset__{part}.json')
         assert record['condition'] == part and len(record['checkpoint_sha256']) == 64
@@ -168,7 +171,8 @@ def test_threshold_is_chosen_on_validation(checkpoint, workdir, monkeypatch, cap
     numerical_analysis.main(['-m', 'MyNet', '-cpp', checkpoint, '-d', 'fakes_dataset'])
     printed = capsys.readouterr().out
     # 10.5 separates the validation part; on the test part it finds one fake of six.
-    assert 'above 10.500 (chosen on val): 58.33%' in printed
+    assert 'above 10.500 (chosen on val)' in printed
+    assert '58.333' in next(line for line in printed.splitlines() if line.startswith('accuracy, %'))
     assert 'the higher score decides: 58.33%' in printed
 
 

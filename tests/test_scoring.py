@@ -171,3 +171,74 @@ def test_fake_probability():
 def test_bonus_score_is_the_formulas_value():
     """Report 2 prints 2.89 for its AuC and parameters; its formula gives 2.61."""
     assert scoring.bonus_score(95.8, 34_850) == pytest.approx(2.608, abs=5e-4)
+
+
+# --- the metrics of a decision --------------------------------------------------------------------------------
+
+
+def noisy(number: int = 300, decimals: int = 1):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, number)
+    return labels, np.round(rng.normal(size=number) + 1.5 * labels - 0.5, decimals), np.arange(number) // 3
+
+
+def test_the_metrics_agree_with_scikit_learn():
+    from sklearn import metrics
+
+    labels, logits, groups = noisy()
+    probability = 1 / (1 + np.exp(-logits))
+    false_alarms, hits, _ = metrics.roc_curve(labels, logits, drop_intermediate=False)
+    expected = {
+        'auc': metrics.roc_auc_score(labels, logits),
+        'average_precision': metrics.average_precision_score(labels, logits),
+        'accuracy': 100 * metrics.accuracy_score(labels, logits > 0.3),
+        'balanced_accuracy': 100 * metrics.balanced_accuracy_score(labels, logits > 0.3),
+        'tpr_at_1_percent_fpr': hits[false_alarms <= 0.01].max(),
+        'brier': metrics.brier_score_loss(labels, probability),
+    }
+    found = scoring.summary(labels, logits, groups, 0.3)
+    assert list(found) == list(scoring.METRICS)
+    for name, value in expected.items():
+        assert found[name]['value'] == pytest.approx(value, abs=1e-12), name
+    assert found['eer']['value'] == scoring.equal_error_rate(labels, logits)
+    for name, row in found.items():
+        low, high = row['interval']
+        assert low <= high and (low < row['value'] < high or name == 'calibration_error'), name
+
+
+def test_perfect_scores_have_perfect_metrics():
+    found = scoring.summary([0, 0, 1, 1], [-50, -60, 50, 60], ['a', 'b', 'c', 'd'], 0)
+    values = {name: round(row['value'], 12) for name, row in found.items()}
+    assert values == {
+        'auc': 1, 'average_precision': 1, 'eer': 0, 'accuracy': 100, 'balanced_accuracy': 100,
+        'tpr_at_1_percent_fpr': 1, 'brier': 0, 'calibration_error': 0,
+    }  # fmt: skip
+    assert found['auc']['interval'] == (1, 1)
+
+
+def test_the_constant_predictor_stands_beside_every_metric():
+    found = scoring.summary([0, 0, 0, 1], [1.0, -2.0, 3.0, 0.5], list('abcd'), 0)
+    constant = {name: round(row['constant'], 12) for name, row in found.items()}
+    assert constant == {
+        'auc': 0.5, 'average_precision': 0.25, 'eer': 0.5, 'accuracy': 75, 'balanced_accuracy': 50,
+        'tpr_at_1_percent_fpr': 0, 'brier': 0.25 * 0.75, 'calibration_error': 0,
+    }  # fmt: skip
+    assert scoring.summary([1, 1], [0.0, 1.0], ['a', 'b'], 0) == {}
+
+
+def test_a_detector_that_promises_nine_of_ten_and_keeps_half_is_off_by_four_tenths():
+    logit = np.log(0.9 / 0.1)
+    found = scoring.summary([0, 1, 0, 1], [logit] * 4, list('abcd'), 0)
+    assert found['calibration_error']['value'] == pytest.approx(0.4)
+    assert found['brier']['value'] == pytest.approx((0.9**2 + 0.1**2) / 2)
+    kept = scoring.summary([1] * 9 + [0], [logit] * 10, range(10), 0)
+    assert kept['calibration_error']['value'] == pytest.approx(0)
+
+
+def test_the_surest_answers_come_first_and_equal_ones_together():
+    labels, logits = [1, 0, 1, 0], [3.0, -2.0, -1.0, 1.0]  # the surest two are right, the other two wrong
+    coverage, risk = scoring.risk_and_coverage(labels, logits)
+    assert coverage.tolist() == [0.25, 0.5, 1.0] and risk.tolist() == [0, 0, 0.5]
+    assert scoring.coverage_at_risk(labels, logits, 0.05) == 0.5
+    assert scoring.coverage_at_risk(labels, logits, 0.5) == 1
+    assert scoring.coverage_at_risk([1, 0], [-1.0, 1.0]) == 0

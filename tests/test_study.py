@@ -182,10 +182,14 @@ def test_custom_cnn_from_training_to_explanations(call_main, own):
     with torch.no_grad():
         logits = detector.model(torch.stack([picture for picture, _ in data]))
     assert np.allclose(record['scores'], logits.numpy(), atol=1e-5)
+    metrics = records.read_json('out/metrics/own_CustomCNN_NAdam__own__test.json')['metrics']
+    labels = np.array(record['labels'])
+    brier = np.mean((torch.sigmoid(logits[:, 0]).numpy() - labels) ** 2)
+    assert np.isclose(metrics['brier']['value'], brier, atol=1e-5), 'the logit and its mirror image count once'
     assert np.allclose(scoring.fake_probability(record['scores']), torch.sigmoid(logits[:, 0]).numpy(), atol=1e-5)
 
     assert call_main(saliency_map, *line)[0] == call_main(grad_cam_analysis, *line)[0] == 0
-    assert len(list(Path('figures').glob('own_CustomCNN_*.png'))) == 6
+    assert len(list(Path('figures').glob('own_CustomCNN_*.png'))) == 8
 
 
 def test_xception_transfer_is_rebuilt_from_its_checkpoint_alone(call_main, own):

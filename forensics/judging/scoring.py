@@ -5,12 +5,14 @@ A metric that cannot be computed, as from one class alone, is None, and `undefin
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from forensics.data.datasets import CLASSES
 
 FINEST = 5000  # distinct scores that a bootstrap tells apart
+STEPS = 10  # of P(fake), for the calibration error and the reliability diagram
 
 
 def undefined(labels, scores=None) -> str | None:
@@ -55,6 +57,11 @@ def _eer_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
     return (rate_before + share * (rate_after - rate_before))[..., 0]
 
 
+def _average_precision_of_counts(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    found, alarms = (np.cumsum(counts[..., ::-1], axis=-1) for counts in (fake, real))
+    return np.sum(fake[..., ::-1] * found / np.maximum(found + alarms, 1), axis=-1) / fake.sum(axis=-1)
+
+
 def auc(labels, scores) -> float | None:
     """The share of (real, fake) pairs in which the fake scores higher; a tie counts half."""
     return None if undefined(labels, scores) else float(_auc_of_counts(*_counts(labels, scores)))
@@ -66,11 +73,128 @@ def equal_error_rate(labels, scores) -> float | None:
 
 
 def average_precision(labels, scores) -> float | None:
-    if undefined(labels, scores):
-        return None
-    from sklearn.metrics import average_precision_score
+    """The mean over the fakes of the precision at which each is found, from the highest score down."""
+    return None if undefined(labels, scores) else float(_average_precision_of_counts(*_counts(labels, scores)))
 
-    return float(average_precision_score(labels, scores))
+
+# --- many metrics of one decision: counts of real and fake images in bins of the score -----------------------------
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Real and fake images in each bin, the scores ascending; a row for each round of a bootstrap."""
+
+    real: np.ndarray
+    fake: np.ndarray
+    called_real: int  # bins below the threshold
+    probability: np.ndarray  # P(fake) of each bin
+
+    @property
+    def images(self) -> np.ndarray:
+        return self.real.sum(axis=-1) + self.fake.sum(axis=-1)
+
+    def rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """The shares of real images and of fakes with the right decision."""
+        right = self.real[..., : self.called_real].sum(axis=-1), self.fake[..., self.called_real :].sum(axis=-1)
+        return right[0] / self.real.sum(axis=-1), right[1] / self.fake.sum(axis=-1)
+
+
+def _accuracy(counts: Counts) -> np.ndarray:
+    right = counts.real[..., : counts.called_real].sum(axis=-1) + counts.fake[..., counts.called_real :].sum(axis=-1)
+    return 100 * right / counts.images
+
+
+def _balanced_accuracy(counts: Counts) -> np.ndarray:
+    return 50 * sum(counts.rates())
+
+
+def _hits_at_one_percent(counts: Counts) -> np.ndarray:
+    """The share of fakes found by the lowest threshold that calls at most 1% of the real images fake."""
+    right, missed = _below(counts.real), _below(counts.fake)
+    allowed = 1 - right / right[..., -1:] <= 0.01 + 1e-12
+    return np.max(allowed * (1 - missed / missed[..., -1:]), axis=-1)
+
+
+def _brier(counts: Counts) -> np.ndarray:
+    """The mean square of P(fake) less the label."""
+    return (counts.real @ counts.probability**2 + counts.fake @ (1 - counts.probability) ** 2) / counts.images
+
+
+def _calibration_error(counts: Counts) -> np.ndarray:
+    """Mean distance of P(fake) from the share of fakes, over ten equal steps of P (the expected calibration error)."""
+    steps = np.eye(STEPS)[np.minimum((counts.probability * STEPS).astype(int), STEPS - 1)]
+    promised = ((counts.real + counts.fake) * counts.probability) @ steps
+    return np.abs(promised - counts.fake @ steps).sum(axis=-1) / counts.images
+
+
+METRICS: dict[str, Callable[[Counts], np.ndarray]] = {
+    'auc': lambda counts: _auc_of_counts(counts.real, counts.fake),
+    'average_precision': lambda counts: _average_precision_of_counts(counts.real, counts.fake),
+    'eer': lambda counts: _eer_of_counts(counts.real, counts.fake),
+    'accuracy': _accuracy,
+    'balanced_accuracy': _balanced_accuracy,
+    'tpr_at_1_percent_fpr': _hits_at_one_percent,
+    'brier': _brier,
+    'calibration_error': _calibration_error,
+}
+COMPARED = ('auc', 'eer', 'accuracy')  # the benchmark's columns
+
+
+def _bins(scores: np.ndarray, threshold: float, finest: int | None = None) -> tuple[np.ndarray, int, np.ndarray]:
+    """(the bin of each score, the number of bins below the threshold, P(fake) of each bin)."""
+    distinct, bins = np.unique(scores, return_inverse=True)
+    if finest and len(distinct) > finest:  # neighbours become ties, which an interval does not show
+        bins = bins * finest // len(distinct)
+    bins = bins + (scores > threshold)
+    probability = np.bincount(bins, fake_probability(scores[:, None])) / np.maximum(np.bincount(bins), 1)
+    return bins, int(bins[scores <= threshold].max(initial=-1)) + 1, probability
+
+
+def summary(labels, logits, groups, threshold: float, seed: int = 0) -> dict[str, dict[str, float | None]]:
+    """Every one of METRICS with its value, its interval over whole groups, and the value of a constant predictor.
+
+    `logits` are those of P(fake); decisions are above the threshold. The constant predictor gives every image the
+    part's own share of fakes as P(fake) and names the larger class. Empty where one class is missing.
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    if undefined(labels, logits):
+        return {}
+    share = labels.mean()
+    constant_logits = np.full(len(labels), np.log(share / (1 - share)))
+    own = _values(labels, logits, threshold)
+    constant = _values(labels, constant_logits, threshold=0.0)
+    intervals = group_intervals(labels, logits, groups, threshold, seed=seed, metrics=METRICS)
+    return {name: {'value': own[name], 'interval': intervals[name], 'constant': constant[name]} for name in METRICS}
+
+
+def risk_and_coverage(labels, logits) -> tuple[np.ndarray, np.ndarray]:
+    """(share of images answered, share of wrong answers among them), the surest answers first.
+
+    Images of equal certainty are answered together, so the curve does not depend on their order.
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    sure, level = np.unique(-np.abs(logits), return_inverse=True)
+    answered = np.cumsum(np.bincount(level, minlength=len(sure)))
+    wrong = np.cumsum(np.bincount(level, (logits > 0) != labels, minlength=len(sure)))
+    return answered / len(labels), wrong / answered
+
+
+def coverage_at_risk(labels, logits, most: float = 0.05) -> float:
+    """The largest share of images that can be answered with at most this share of wrong answers."""
+    coverage, risk = risk_and_coverage(labels, logits)
+    return float(np.max(coverage, where=risk <= most + 1e-12, initial=0.0))
+
+
+def _values(labels: np.ndarray, logits: np.ndarray, threshold: float) -> dict[str, float]:
+    bins, called_real, probability = _bins(logits, threshold)
+    real, fake = (np.bincount(bins[labels == label], minlength=len(probability)) for label in (0, 1))
+    values = _metrics(METRICS.values(), real, fake, called_real, probability)
+    return dict(zip(METRICS, values.tolist(), strict=True))
+
+
+def _metrics(functions: Iterable[Callable], real, fake, called_real: int, probability: np.ndarray) -> np.ndarray:
+    counts = Counts(real, fake, called_real, probability)
+    return np.stack([function(counts) for function in functions])
 
 
 # --- intervals: a bootstrap of images or of groups ------------------------------------------------------------------
@@ -100,15 +224,15 @@ def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: n
 
 
 def group_intervals(
-    labels, scores, groups, threshold: float, rounds: int = 1000, level: float = 0.95, seed: int = 0
+    labels, scores, groups, threshold: float, rounds: int = 1000, level: float = 0.95, seed: int = 0, metrics=COMPARED
 ) -> dict[str, tuple[float, float] | None]:
-    """Intervals of `auc`, `eer` and `accuracy` (above the threshold) by resampling whole groups.
+    """Intervals of the `metrics` (names in METRICS; decisions are above the threshold) by resampling whole groups.
 
     Images of one group (a video, a person) are not independent; resampled one by one they would give too narrow
     intervals. Groups are resampled among those of the same kind (real, fake, both), so that no round lacks a class.
     There is no interval if a class has only one group.
     """
-    nothing = dict.fromkeys(('auc', 'eer', 'accuracy'))
+    nothing = dict.fromkeys(metrics)
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if undefined(labels, scores):
         return nothing
@@ -126,18 +250,10 @@ def group_intervals(
                 times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=rounds)
         return times
 
-    distinct, bins = np.unique(scores, return_inverse=True)
-    if len(distinct) > FINEST:  # neighbours become ties, which an interval does not show
-        bins = bins * FINEST // len(distinct)
-    bins = bins + (scores > threshold)
-    called_real = int(bins[scores <= threshold].max(initial=-1)) + 1
-
-    def metrics(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-        right = real[:, :called_real].sum(axis=1) + fake[:, called_real:].sum(axis=1)
-        accuracies = 100 * right / (real.sum(axis=1) + fake.sum(axis=1))
-        return np.stack([_auc_of_counts(real, fake), _eer_of_counts(real, fake), accuracies])
-
-    ends = _ends(_rounds_of_groups(labels, bins, groups, resample, rounds), level, metrics)
+    bins, called_real, probability = _bins(scores, threshold, FINEST)
+    drawn = _rounds_of_groups(labels, bins, groups, resample, rounds)
+    functions = [METRICS[name] for name in metrics]
+    ends = _ends(drawn, level, lambda real, fake: _metrics(functions, real, fake, called_real, probability))
     return dict(zip(nothing, ends, strict=True))
 
 
