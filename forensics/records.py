@@ -265,16 +265,42 @@ def numpy_scalars() -> list:
 # --- scores ------------------------------------------------------------
 
 
+LABEL_NAMES = ['real', 'fake']  # of the labels 0 and 1
+
+
+def score_columns(scores) -> list[str]:
+    """Of what each column of the scores speaks: two outputs before softmax, or one logit."""
+    return LABEL_NAMES[-len(scores[0]) :] if len(scores) else LABEL_NAMES
+
+
 def write_scores(path: str | Path, files: list[str], labels, scores, **facts) -> None:
     """Write raw scores, one row of outputs a file; every metric is derived from them on reading."""
-    write_json(path, {**facts, 'files': files, 'labels': labels, 'scores': scores})
+    meaning = {'label_names': LABEL_NAMES, 'score_columns': score_columns(scores)}
+    write_json(path, {**facts, **meaning, 'files': files, 'labels': labels, 'scores': scores})
 
 
 def read_scores(path: str | Path) -> dict:
-    scores = read_json(path, made_by='python numerical_analysis.py ...')
-    if not isinstance(scores, dict) or not {'labels', 'scores'} <= scores.keys():
+    """The record. One whose labels or scores mean something else than ours is refused."""
+    record = read_json(path, made_by='python numerical_analysis.py ...')
+    if not isinstance(record, dict) or not {'labels', 'scores'} <= record.keys():
         raise UserError(f'{path} is no record of scores. Make it with `python numerical_analysis.py ...`.')
-    return scores
+    check_label_names(record.get('label_names'), path)
+    columns = record.get('score_columns')
+    if columns is not None and columns != score_columns(record['scores']):
+        raise UserError(
+            f'{path} says that its scores are those of {columns}, and they are read as those of '
+            f'{score_columns(record["scores"])}. Make it again with `python numerical_analysis.py ...`.'
+        )
+    return record
+
+
+def check_label_names(names, source: str | Path) -> None:
+    """Refuse labels that are counted the other way round; a record without names is taken as ours."""
+    if isinstance(names, list) and [str(name).lower() for name in names] == LABEL_NAMES[::-1]:
+        raise UserError(
+            f'{source} says that label 0 is {names[0]} and label 1 is {names[1]}; here 0 is real and 1 is fake, and '
+            f'every answer would be the wrong way round.'
+        )
 
 
 def file_digest(path: str | Path) -> str:

@@ -144,3 +144,9 @@ def test_scoring_in_the_middle_of_a_training_changes_nothing(workdir, tiny_root)
     images = pictures(tiny_root)
     np.testing.assert_allclose(detector.score(images)[3], detector.score(images[3:4])[0], atol=1e-6)
     assert model.training and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_checkpoint_that_counts_its_classes_the_other_way_round_is_refused(workdir):
+    path = save_network('x.pt', 'MyNet', {'model': 'MyNet', 'class_names': ['fake', 'real']})
+    with pytest.raises(UserError, match='x.pt says that label 0 is fake'):
+        detectors.load_detector(path)

@@ -101,3 +101,18 @@ def test_names_of_files():
 def test_a_data_set_given_as_a_path_names_no_hidden_files():
     assert records.run_name('../x/fakes_dataset', 'MyNet', 'SGD') == 'fakes_dataset_MyNet_SGD'
     assert records.scores_path('out', 'a', '../x/own').name == 'a__own__test.json'
+
+
+def test_labels_or_scores_of_another_meaning_are_refused(tmp_path):
+    path = tmp_path / 'scores.json'
+    records.write_scores(path, ['real/a.png', 'fake/b.png'], [0, 1], [[1.5, -1.5], [0.0, 2.0]])
+    record = records.read_scores(path)
+    assert (record['label_names'], record['score_columns']) == (['real', 'fake'], ['real', 'fake'])
+    records.write_json(path, {**record, 'score_columns': ['fake', 'real']})
+    with pytest.raises(UserError, match='scores are those of .*fake.*real.*read as'):
+        records.read_scores(path)
+    records.write_json(path, {**record, 'label_names': ['Fake', 'Real']})
+    with pytest.raises(UserError, match='label 0 is Fake and label 1 is Real'):
+        records.read_scores(path)
+    records.write_scores(path, ['real/a.png'], [0], [[0.5]])
+    assert records.read_scores(path)['score_columns'] == ['fake']

@@ -234,6 +234,7 @@ def load(path: str | Path, build_network: Callable | None = None) -> ClassicalDe
         raise UserError(
             f'{path} is damaged or no detector of train_svm.py ({reason}). Make it with `python train_svm.py ...`.'
         ) from error
+    records.check_label_names(detector.run.get('class_names'), path)
     return detector.loaded_from(path)
 
 

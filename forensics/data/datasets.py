@@ -12,7 +12,7 @@ from forensics.errors import UserError
 from forensics.pictures.files import image_files
 
 PARTS = ('train', 'val', 'test')
-CLASSES = ('real', 'fake')
+CLASSES = tuple(records.LABEL_NAMES)
 ROOT_VARIABLE = 'FACES_DATASETS'
 SPLIT_ROOT = 'split_datasets'  # in the current folder: find_part advises to split data sets into it
 DEMO_ROOT = Path(__file__).resolve().parent.parent.parent / 'demo_datasets'
@@ -72,6 +72,7 @@ def read_card(folder: str | Path) -> dict:
     content = records.read_json(card)
     if not isinstance(content, dict):
         raise UserError(f'{card} holds no object ({{...}}); mend it or remove it.')
+    records.check_label_names(content.get('class_names'), card)
     return content
 
 
