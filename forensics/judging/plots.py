@@ -287,7 +287,7 @@ def plot_reliability(labels, logits, ax) -> None:
     reason = scoring.undefined(labels, logits)
     if reason:
         return plot_message(f'No reliability diagram: {reason}.', ax)
-    probability = scoring.fake_probability(np.asarray(logits)[:, None])
+    probability = scoring.fake_probability(logits)
     steps = np.linspace(0, 1, scoring.STEPS + 1)
     shares = np.histogram(probability, steps)[0] / len(probability)
     ax.bar(steps[:-1], shares, np.diff(steps), align='edge', color=GREY, alpha=0.25, label='share of the images')

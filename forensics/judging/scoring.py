@@ -4,7 +4,7 @@ A metric that cannot be computed, as from one class alone, is None, and `undefin
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +146,7 @@ def _bins(scores: np.ndarray, threshold: float, finest: int | None = None) -> tu
     if finest and len(distinct) > finest:  # neighbours become ties, which an interval does not show
         bins = bins * finest // len(distinct)
     bins = bins + (scores > threshold)
-    probability = np.bincount(bins, fake_probability(scores[:, None])) / np.maximum(np.bincount(bins), 1)
+    probability = np.bincount(bins, fake_probability(scores)) / np.maximum(np.bincount(bins), 1)
     return bins, int(bins[scores <= threshold].max(initial=-1)) + 1, probability
 
 
@@ -161,8 +161,8 @@ def summary(labels, logits, groups, threshold: float, seed: int = 0) -> dict[str
         return {}
     share = labels.mean()
     constant_logits = np.full(len(labels), np.log(share / (1 - share)))
-    own = _values(labels, logits, threshold)
-    constant = _values(labels, constant_logits, threshold=0.0)
+    own = values(labels, logits, threshold)
+    constant = values(labels, constant_logits, threshold=0.0)
     intervals = group_intervals(labels, logits, groups, threshold, seed=seed, metrics=METRICS)
     return {name: {'value': own[name], 'interval': intervals[name], 'constant': constant[name]} for name in METRICS}
 
@@ -185,7 +185,7 @@ def coverage_at_risk(labels, logits, most: float = 0.05) -> float:
     return float(np.max(coverage, where=risk <= most + 1e-12, initial=0.0))
 
 
-def _values(labels: np.ndarray, logits: np.ndarray, threshold: float) -> dict[str, float]:
+def values(labels: np.ndarray, logits: np.ndarray, threshold: float) -> dict[str, float]:
     bins, called_real, probability = _bins(logits, threshold)
     real, fake = (np.bincount(bins[labels == label], minlength=len(probability)) for label in (0, 1))
     values = _metrics(METRICS.values(), real, fake, called_real, probability)
@@ -220,7 +220,8 @@ def group_auc_interval(labels, scores, groups, rounds: int, level: float, rng: n
     def resample(rounds: int) -> np.ndarray:
         return np.stack([np.bincount(rng.integers(0, number, number), minlength=number) for _ in range(rounds)])
 
-    return _ends(_rounds_of_groups(labels, bins, groups, resample, rounds), level)[0]
+    drawn = (counts for (counts,) in _rounds_of_groups(labels, [bins], groups, resample, rounds))
+    return _ends(drawn, level)[0]
 
 
 def group_intervals(
@@ -228,18 +229,30 @@ def group_intervals(
 ) -> dict[str, tuple[float, float] | None]:
     """Intervals of the `metrics` (names in METRICS; decisions are above the threshold) by resampling whole groups.
 
-    Images of one group (a video, a person) are not independent; resampled one by one they would give too narrow
-    intervals. Groups are resampled among those of the same kind (real, fake, both), so that no round lacks a class.
     There is no interval if a class has only one group.
     """
-    nothing = dict.fromkeys(metrics)
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if undefined(labels, scores):
-        return nothing
+    found = group_rounds(labels, [scores], groups, [threshold], rounds, seed, metrics)
+    if found is None:
+        return dict.fromkeys(metrics)
+    return dict(zip(metrics, ends(found[0], level), strict=True))
+
+
+def group_rounds(
+    labels, all_scores: Sequence, groups, thresholds: Sequence[float], rounds: int, seed: int, metrics=COMPARED
+) -> np.ndarray | None:
+    """The metrics of several detectors' scores of the same images, in every round of a bootstrap over whole groups.
+
+    Axes: detector, metric, round. Images of one group (a video, a person) are not independent; resampled one by one
+    they would vary too little. Groups are resampled among those of the same kind (real, fake, both), so that no round
+    lacks a class. None if a class has only one group.
+    """
+    labels, all_scores = np.asarray(labels), [np.asarray(scores, dtype=np.float64) for scores in all_scores]
+    if any(undefined(labels, scores) for scores in all_scores):
+        return None
     _, groups = np.unique(groups, return_inverse=True)
     has = np.stack([np.bincount(groups, labels == label) > 0 for label in (0, 1)])
     if min(has.sum(axis=1)) < 2:
-        return nothing
+        return None
     kinds = [np.flatnonzero((has == np.array(kind)[:, None]).all(axis=0)) for kind in ((1, 0), (0, 1), (1, 1))]
     rng = np.random.default_rng(seed)
 
@@ -250,32 +263,47 @@ def group_intervals(
                 times[:, kind] = rng.multinomial(len(kind), np.full(len(kind), 1 / len(kind)), size=rounds)
         return times
 
-    bins, called_real, probability = _bins(scores, threshold, FINEST)
-    drawn = _rounds_of_groups(labels, bins, groups, resample, rounds)
+    binned = [_bins(scores, threshold, FINEST) for scores, threshold in zip(all_scores, thresholds, strict=True)]
     functions = [METRICS[name] for name in metrics]
-    ends = _ends(drawn, level, lambda real, fake: _metrics(functions, real, fake, called_real, probability))
-    return dict(zip(nothing, ends, strict=True))
+    found = [
+        [_metrics(functions, *counts, *rest) for counts, (_, *rest) in zip(drawn, binned, strict=True)]
+        for drawn in _rounds_of_groups(labels, [bins for bins, *_ in binned], groups, resample, rounds)
+    ]
+    return np.concatenate(found, axis=2)
 
 
-def _rounds_of_groups(labels, bins: np.ndarray, groups: np.ndarray, resample: Callable, rounds: int) -> Iterator[tuple]:
-    """(real, fake), a row for each round: images in each bin when group g counts `resample(rounds)[:, g]` times."""
+def _rounds_of_groups(
+    labels, all_bins: Sequence[np.ndarray], groups: np.ndarray, resample: Callable, rounds: int
+) -> Iterator[list[tuple]]:
+    """(real, fake) for each detector's bins, a row for each round: images in each bin when group g counts
+    `resample(rounds)[:, g]` times."""
     from scipy.sparse import csr_array
 
-    shape = int(groups.max()) + 1, int(bins.max()) + 1
-    labels = np.asarray(labels)
-    real, fake = (csr_array(((labels == label).astype(float), (groups, bins)), shape) for label in (0, 1))
-    at_once = max(1, 4_000_000 // sum(shape))  # so that memory stays small
+    labels, nof_groups = np.asarray(labels), int(groups.max()) + 1
+    tables = [
+        [
+            csr_array(((labels == label).astype(float), (groups, bins)), (nof_groups, int(bins.max()) + 1))
+            for label in (0, 1)
+        ]
+        for bins in all_bins
+    ]
+    at_once = max(1, 4_000_000 // (nof_groups + max(real.shape[1] for real, _ in tables)))  # so that memory stays small
     for start in range(0, rounds, at_once):
         times = resample(min(at_once, rounds - start))
-        yield times @ real, times @ fake
+        yield [(times @ real, times @ fake) for real, fake in tables]
 
 
-def _ends(rounds: Iterable[tuple], level: float, metrics: Callable = _auc_of_counts) -> list[tuple[float, float]]:
-    """(lower, upper end) of each metric over the bootstrap's rounds of (real, fake) counts."""
+def _ends(rounds: Iterable[tuple], level: float) -> list[tuple[float, float]]:
+    """(lower, upper end) of the AuC over the bootstrap's rounds of (real, fake) counts."""
     with np.errstate(invalid='ignore'):  # a round without a class has no AuC
-        found = np.concatenate([np.atleast_2d(metrics(real, fake)) for real, fake in rounds], axis=1)
+        found = np.concatenate([np.atleast_2d(_auc_of_counts(real, fake)) for real, fake in rounds], axis=1)
+    return ends(found, level)
+
+
+def ends(found: np.ndarray, level: float) -> list[tuple[float, float]]:
+    """(lower, upper end) of each row of values from the rounds of a bootstrap."""
     tail = (1 - level) / 2
-    return [tuple(ends) for ends in np.nanquantile(found, (tail, 1 - tail), axis=1).T.tolist()]
+    return [tuple(both) for both in np.nanquantile(found, (tail, 1 - tail), axis=1).T.tolist()]
 
 
 # --- two outputs, probabilities, decisions --------------------------------------------------------------------------
