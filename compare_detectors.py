@@ -25,7 +25,7 @@ from forensics.data.datasets import CLASSES
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import comparing, plots, scoring
-from forensics.pictures.files import open_image
+from forensics.pictures.files import BrokenImage, open_image
 from forensics.running import starting
 
 SHOWN = 12  # images in the figure
@@ -38,8 +38,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('-d', '--dataset', metavar='NAME', help='the data set that checkpoints are compared on')
     options.add_process_wide(parser)
     args = parser.parse_args(argv)
+    args.detectors = list({Path(path).resolve(): path for path in args.detectors}.values())
     if len(args.detectors) < 2:
-        parser.error('two or more detectors are needed')
+        parser.error('two or more different files are needed')
     return args
 
 
@@ -50,6 +51,7 @@ class Scored:
     name: str
     record: dict
     threshold: float | None  # on the logit of P(fake), fitted on validation
+    no_threshold: str = ''  # why there is none
 
     def logits_of(self, files: Sequence[str]) -> np.ndarray:
         logits = scoring.fake_logits(np.asarray(self.record['scores'], dtype=np.float64))
@@ -60,12 +62,13 @@ class Scored:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.use_data_root(args)
-    scored = [read(score_file(path, args)) for path in dict.fromkeys(args.detectors)]
+    check_files(args)
+    scored = [read(score_file(path, args)) for path in args.detectors]
     if len({each.name for each in scored}) < len(scored):  # two trainings of one name, each in a folder of its own
-        for each, name in zip(scored, what_differs(dict.fromkeys(args.detectors)), strict=True):
+        for each, name in zip(scored, what_differs(args.detectors), strict=True):
             each.name = name
-    dataset, files, labels = common_images(scored)
-    part, groups = groups_of(dataset, scored[0].record, files)
+    dataset, condition, files, labels = common_images(scored)
+    part, groups = groups_of(dataset, condition, scored[0].record, files)
     logits = [each.logits_of(files) for each in scored]
     reason = next((found for each in logits if (found := scoring.undefined(labels, each))), None)
     if reason:
@@ -73,53 +76,80 @@ def main(argv: list[str] | None = None) -> None:
     names, thresholds = [each.name for each in scored], [each.threshold or 0.0 for each in scored]
     rows = comparing.compare(names, labels, logits, groups, thresholds, args.seed)
 
-    counts = f'{np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images in {len(set(groups))} groups'
-    print(f'{dataset}, test: {counts}')
+    units = f'{len(set(groups))} groups' if part and part.group_of else 'each its own group'
+    print(f'{dataset}, {condition}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images, {units}')
     for each in scored:
         if each.threshold is None:
-            print(f'{each.name}: P(fake) above 0.5 counts as fake, for there are no scores of a validation part.')
+            print(f'{each.name}: P(fake) above 0.5 counts as fake: {each.no_threshold}.')
     for row in rows:
         print_row(row, len(rows))
-    path = Path(OUTPUT_DIR) / 'comparisons' / f'{Path(dataset).name}.json'
-    facts = {'dataset': dataset, 'data_fingerprint': scored[0].record.get('data_fingerprint'), 'images': len(files)}
+    # Of many detectors the names would be longer than a file's may be.
+    name = '_'.join(names) if len('_'.join(names)) < 120 else f'{len(names)} detectors {scored[0].name}'[:120]
+    path = Path(OUTPUT_DIR) / 'comparisons' / f'{records.run_name(dataset, condition, name)}.json'
+    facts = {'dataset': dataset, 'condition': condition, 'data_fingerprint': scored[0].record['data_fingerprint']}
+    facts |= {'images': len(files), 'groups': len(set(groups)), 'groups_from': part.groups_from if part else 'none'}
     thresholds = {each.name: each.threshold for each in scored}
-    records.write_json(path, {**facts, 'groups': len(set(groups)), 'thresholds': thresholds, 'pairs': rows})
+    records.write_json(path, {**facts, 'thresholds': thresholds, 'pairs': rows})
     print(f'\nWrote {path}')
     if part and len(scored) == 2:
         with plots.style():
-            figure = plot_disagreements(part, files, labels, names, [scoring.fake_probability(each) for each in logits])
-            plots.save(figure, records.figure_path(FIGURES_DIR, dataset, 'comparison', 'disagreements'))
+            probabilities = [scoring.fake_probability(each) for each in logits]
+            figure = plot_disagreements(part, condition, files, labels, names, probabilities)
+            plots.save(figure, Path(FIGURES_DIR) / f'{path.stem}_disagreements.png')
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Name a mistake before anything is scored."""
+    for path in map(Path, args.detectors):
+        if not path.is_file():
+            raise UserError(f'No file {path}. Make scores with `python numerical_analysis.py ...`.')
+        if path.suffix not in ('.json', '.pt', '.npz'):
+            raise UserError(f'{path} is neither a score file (.json) nor a checkpoint (.pt, .npz).')
+        if path.suffix != '.json' and args.dataset is None:
+            raise UserError(f'{path} is a checkpoint: say with -d on which data set it is to be compared.')
 
 
 def score_file(path: str, args: argparse.Namespace) -> Path:
     """The record of the scores; those of a checkpoint are made if they are missing or of another file or data."""
     if Path(path).suffix == '.json':
         return Path(path)
-    if args.dataset is None:
-        raise UserError(f'{path} is a checkpoint: say with -d on which data set it is to be compared.')
     import detectors
     from forensics.judging.benchmark_entries import Entry, scorable
     from forensics.judging.benchmark_scores import score_all
 
     options.apply(args)
     entry = Entry(detectors.load_detector(path))
-    for name in ('val', 'test'):
-        score_all(OUTPUT_DIR, [entry], scorable(args.dataset, name), None, args.seed)
+    score_all(OUTPUT_DIR, [entry], scorable(args.dataset, 'test'), None, args.seed)
+    try:
+        score_all(OUTPUT_DIR, [entry], scorable(args.dataset, 'val'), None, args.seed)
+    except UserError as error:  # then 0.5 decides
+        print(error)
     return entry.detector.scores_path(OUTPUT_DIR, Part.find(args.dataset, 'test'))
 
 
 def read(path: Path) -> Scored:
     record = records.read_scores(path)
-    if not record.get('files') or len(record['files']) != len(record['scores']):
-        raise UserError(f'{path} does not name a file for each score. Make it with `python numerical_analysis.py ...`.')
-    threshold, validation = None, path.with_name(path.name.replace('__test.json', '__val.json'))
-    if validation != path and validation.exists():
-        known = records.read_scores(validation)
-        threshold = scoring.best_threshold(known['labels'], scoring.fake_logits(known['scores']))
-    return Scored(record.get('detector') or path.stem, record, threshold)
+    if not all(isinstance(record.get(name), str) for name in ('dataset', 'data_fingerprint')) or 'files' not in record:
+        raise UserError(
+            f'{path} does not say which images of which data were scored. Make it with `python numerical_analysis.py '
+            f'...`.'
+        )
+    return Scored(record.get('detector') or path.stem, record, *validation_threshold(path, record))
+
+
+def validation_threshold(path: Path, record: dict) -> tuple[float | None, str]:
+    """(the threshold that the same detector's scores of the validation part give, else why there is none)."""
+    validation = path.with_name('__'.join([*path.stem.split('__')[:-1], 'val']) + '.json')
+    if validation == path or not validation.exists():
+        return None, f'there is no {validation.name} beside its scores'
+    known = records.read_scores(validation)
+    if not known.get('checkpoint_sha256') or known['checkpoint_sha256'] != record.get('checkpoint_sha256'):
+        return None, f'{validation.name} is of another checkpoint'
+    logits = scoring.fake_logits(np.asarray(known['scores'], dtype=np.float64))
+    return scoring.best_threshold(known['labels'], logits), str(scoring.undefined(known['labels'], logits))
 
 
 def what_differs(paths: Iterable[str]) -> list[str]:
@@ -130,16 +160,24 @@ def what_differs(paths: Iterable[str]) -> list[str]:
     return ['/'.join(path[begin : len(path) - end]) for path in parts]
 
 
-def common_images(scored: list[Scored]) -> tuple[str, list[str], np.ndarray]:
-    """(the data set, the files that all have scored, their labels); refuses scores of different data."""
-    first = scored[0].record
-    for other in (each.record for each in scored[1:]):
-        if first.get('data_fingerprint') != other.get('data_fingerprint'):
+def common_images(scored: list[Scored]) -> tuple[str, str, list[str], np.ndarray]:
+    """(data set, condition, the files that all have scored, their labels); refuses scores that cannot be compared."""
+    first = scored[0]
+    condition, labels = first.record.get('condition', 'test'), label_of(first)
+    for other in scored[1:]:
+        if other.record['data_fingerprint'] != first.record['data_fingerprint']:
             raise UserError(
-                f'{first.get("detector")} was scored on {first.get("dataset")} and {other.get("detector")} on '
-                f'{other.get("dataset")}, which are not the same images. Score both on one data set with '
-                f'`python numerical_analysis.py ...`.'
+                f'{first.name} was scored on {first.record["dataset"]} and {other.name} on {other.record["dataset"]}, '
+                f'which are not the same images. Score both on one data set with `python numerical_analysis.py ...`.'
             )
+        if other.record.get('condition', 'test') != condition:
+            raise UserError(
+                f'The scores of {first.name} are of {condition} and those of {other.name} of '
+                f'{other.record.get("condition", "test")}: only scores of the same condition can be compared.'
+            )
+        differing = [file for file, label in label_of(other).items() if labels.get(file, label) != label]
+        if differing:
+            raise UserError(f'{first.name} and {other.name} have different labels for {differing[0]}.')
     common = set.intersection(*(set(each.record['files']) for each in scored))
     everything = set.union(*(set(each.record['files']) for each in scored))
     missing = len(everything) - len(common)
@@ -147,15 +185,19 @@ def common_images(scored: list[Scored]) -> tuple[str, list[str], np.ndarray]:
         raise UserError(f'{missing} of {len(everything)} images were not scored by all detectors; score them first.')
     if missing:
         print(f'{missing} of {len(everything)} images were not scored by all detectors and are left out.')
-    kept = [index for index, file in enumerate(first['files']) if file in common]
-    return first['dataset'], [first['files'][index] for index in kept], np.asarray(first['labels'])[kept]
+    files = [file for file in first.record['files'] if file in common]
+    return first.record['dataset'], condition, files, np.array([labels[file] for file in files])
 
 
-def groups_of(dataset: str, record: dict, files: list[str]) -> tuple[Part | None, np.ndarray]:
+def label_of(scored: Scored) -> dict[str, int]:
+    return dict(zip(scored.record['files'], scored.record['labels'], strict=True))
+
+
+def groups_of(dataset: str, condition: str, record: dict, files: list[str]) -> tuple[Part | None, np.ndarray]:
     """(the part, if its data are here, the group of each file)."""
     try:
-        part = Part.find(dataset, 'test')
-        if part.fingerprint == record.get('data_fingerprint'):
+        part = Part.find(dataset, condition.partition('-')[0])
+        if part.fingerprint == record['data_fingerprint']:
             return part, part.groups(files)
         print(f'The {dataset} here is not the one that was scored, so that no groups are known.')
     except UserError:
@@ -173,8 +215,9 @@ def print_row(row: dict, pairs: int) -> None:
     for name, found in row['metrics'].items():
         interval = '-' if found['interval'] is None else '{:.3f} to {:.3f}'.format(*found['interval'])
         print(f'{names[name]:18}{found["first"]:9.3f}{found["second"]:9.3f}{found["difference"]:+16.3f}{interval:>20}')
-    corrected = f', {row["holm_p"]:.3g} for {pairs} pairs together' if pairs > 1 else ''
-    print(f'AuC: p = {row["delong_p"]:.3g} (DeLong, over groups{corrected})')
+    if row['delong_p'] is not None:
+        corrected = f'; {row["holm_p"]:.3g} for {pairs} pairs together' if pairs > 1 else ''
+        print(f'AuC: p = {row["delong_p"]:.3g} (DeLong, groups kept together{corrected})')
     table = row['mcnemar']
     print(
         f'right: both {table["both_right"]}, only the first {table["first_only"]}, only the second '
@@ -184,13 +227,13 @@ def print_row(row: dict, pairs: int) -> None:
 
 
 def plot_disagreements(
-    part: Part, files: list[str], labels: np.ndarray, names: Sequence[str], probabilities: Sequence[np.ndarray]
+    part: Part, condition: str, files: list[str], labels: np.ndarray, names: Sequence[str], probabilities: Sequence
 ):
     """The images to which the two give the most different P(fake)."""
     order = np.argsort(-np.abs(probabilities[1] - probabilities[0]), kind='stable')[:SHOWN]
     columns = 4
     figure = plots.new_figure(height=1 + 1.75 * -(-len(order) // columns))
-    figure.suptitle(f'{part.dataset}, test: where the two disagree most')
+    figure.suptitle(f'{part.dataset}, {condition}: where the two disagree most')
     figure.supxlabel(f'P(fake) by {names[0]},\nthen by {names[1]}', fontsize=plots.STYLE['font.size'])
     axes = figure.subplots(-(-len(order) // columns), columns, squeeze=False).ravel()
     for ax in axes:
@@ -198,7 +241,10 @@ def plot_disagreements(
     for index, ax in zip(order, axes, strict=False):
         ax.set_axis_on()
         title = f'{CLASSES[labels[index]]}; P(fake): {probabilities[0][index]:.2f}, {probabilities[1][index]:.2f}'
-        plots.plot_image(open_image(part.folder / files[index]), ax, title, int(labels[index]))
+        try:
+            plots.plot_image(open_image(part.folder / files[index]), ax, title, int(labels[index]))
+        except BrokenImage:
+            plots.plot_message(f'{title}\n(cannot be read)', ax)
     return figure
 
 

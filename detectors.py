@@ -100,7 +100,8 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
     checkpoint = records.load_checkpoint(checkpoint_path)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
     run = checkpoint['run'] if isinstance(checkpoint.get('run'), dict) else {}
-    records.check_label_names(run.get('class_names'), checkpoint_path)
+    for names in (run.get('class_names'), checkpoint.get('class_names'), checkpoint.get('class_to_idx')):
+        records.check_label_names(names, checkpoint_path)
     model_name = model_name or run.get('model')
     if model_name is None:
         raise NamelessCheckpoint(f'{checkpoint_path} does not say which model it holds: give its name with -m.')

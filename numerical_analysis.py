@@ -62,7 +62,7 @@ def plot_det_curve(figure, all_first_soft_scores, all_second_soft_scores, gt_lab
 
 def print_table(first, second, labels) -> None:
     """Print AuC, AP, EER and accuracy, and the constant predictor's accuracy beside them."""
-    print(f'{"":26}{"AuC":>7}{"95% interval":>18}{"AP":>8}{"EER":>8}')
+    print(f'{"":26}{"AuC":>7}{"95%, over images":>18}{"AP":>8}{"EER":>8}')
     for name, values in scoring.three_scores(first, second).items():
         row = f'{plots.SCORE_NAMES[name]:26}'
         if scoring.undefined(labels, values):
@@ -93,12 +93,12 @@ NAMES = {
 }  # fmt: skip
 
 
-def print_summary(summary: dict[str, dict], threshold: float | None, groups: int) -> None:
+def print_summary(summary: dict[str, dict], threshold: float | None, units: str) -> None:
     """Every metric of the decision with its interval, and what a constant predictor gets."""
     if not summary:
         return
     threshold = 'P(fake) above 0.5' if threshold is None else f'its logit above {threshold:.3f} (chosen on val)'
-    print(f'\nP(fake); called fake: {threshold}; intervals over {groups} groups')
+    print(f'\nP(fake); called fake: {threshold}; intervals over {units}')
     print(f'{"":34}{"value":>8}{"95% interval":>20}{"constant predictor":>20}')
     for name, row in summary.items():
         interval = '-' if row['interval'] is None else '{:.3f} to {:.3f}'.format(*row['interval'])
@@ -150,6 +150,7 @@ def write_metrics(detector: Detector, test: Scored, threshold: float | None, sum
             **detector.score_key(test.part),
             **test.part.counts(test.files),
             'groups': len(set(test.part.groups(test.files))),
+            'groups_from': test.part.groups_from,
             'threshold': threshold or 0.0,
             'threshold_from': 'none' if threshold is None else 'val',
             'metrics': summary,
@@ -197,7 +198,8 @@ def main(argv: list[str] | None = None) -> None:
     print_table(first, second, test.labels)
     groups = test.part.groups(test.files)
     summary = scoring.summary(test.labels, test.logits, groups, threshold or 0.0)
-    print_summary(summary, threshold, len(set(groups)))
+    units = f'{len(set(groups))} groups' if test.part.group_of else 'images, as no groups are known'
+    print_summary(summary, threshold, units)
     write_metrics(detector, test, threshold, summary)
 
     draw_figures(detector, heading, test, first, second)

@@ -280,23 +280,37 @@ def write_scores(path: str | Path, files: list[str], labels, scores, **facts) ->
 
 
 def read_scores(path: str | Path) -> dict:
-    """The record. One whose labels or scores mean something else than ours is refused."""
+    """The record. One that is damaged, or whose labels or scores mean something else than ours, is refused."""
+    again = 'Make it with `python numerical_analysis.py ...`.'
     record = read_json(path, made_by='python numerical_analysis.py ...')
     if not isinstance(record, dict) or not {'labels', 'scores'} <= record.keys():
-        raise UserError(f'{path} is no record of scores. Make it with `python numerical_analysis.py ...`.')
+        raise UserError(f'{path} is no record of scores. {again}')
+    labels, scores, files = record['labels'], record['scores'], record.get('files', record['labels'])
+    if not all(isinstance(each, list) for each in (labels, scores, files)) or not (
+        len(labels) == len(scores) == len(files)
+        and all(label in (0, 1) for label in labels)
+        and all(isinstance(row, list) and len(row) == len(scores[0]) in (1, 2) for row in scores)
+        and all(value is None or isinstance(value, (int, float)) for row in scores for value in row)
+    ):
+        raise UserError(f'{path} needs, for each file, a label 0 or 1 and a row of one or two scores. {again}')
     check_label_names(record.get('label_names'), path)
     columns = record.get('score_columns')
-    if columns is not None and columns != score_columns(record['scores']):
+    if columns is not None and columns != score_columns(scores):
         raise UserError(
             f'{path} says that its scores are those of {columns}, and they are read as those of '
-            f'{score_columns(record["scores"])}. Make it again with `python numerical_analysis.py ...`.'
+            f'{score_columns(scores)}. {again}'
         )
     return record
 
 
 def check_label_names(names, source: str | Path) -> None:
-    """Refuse labels that are counted the other way round; a record without names is taken as ours."""
-    if isinstance(names, list) and [str(name).lower() for name in names] == LABEL_NAMES[::-1]:
+    """Refuse labels that are counted the other way round; a record without names is taken as ours.
+
+    `names` are in the order of the labels, or a dictionary of name and label, as torchvision's ImageFolder has it.
+    """
+    if isinstance(names, dict):
+        names = sorted(names, key=lambda name: str(names[name]))
+    if isinstance(names, (list, tuple)) and [str(name).lower() for name in names] == LABEL_NAMES[::-1]:
         raise UserError(
             f'{source} says that label 0 is {names[0]} and label 1 is {names[1]}; here 0 is real and 1 is fake, and '
             f'every answer would be the wrong way round.'

@@ -95,6 +95,9 @@ def test_holm_and_mcnemar_have_their_known_answers():
 # --- the command ------------------------------------------------------------------------------------------------
 
 
+GOOD = 'out/comparisons/faces_test_blind_good.json'
+
+
 @pytest.fixture
 def scores(workdir, monkeypatch):
     """Scores of three detectors: good, nearly the same, and blind."""
@@ -108,6 +111,7 @@ def scores(workdir, monkeypatch):
         kinds = {'good': good, 'alike': good + 0.05 * rng.normal(size=len(good)), 'blind': rng.normal(size=len(good))}
         for detector, logits in kinds.items():
             facts = {'detector': detector, 'dataset': 'faces', 'data_fingerprint': part.fingerprint}
+            facts |= {'condition': name, 'checkpoint_sha256': detector}
             path = records.scores_path('out', detector, 'faces', name)
             records.write_scores(path, part.files, part.labels, logits[:, None], **facts)
     return {name: str(records.scores_path('out', name, 'faces')) for name in kinds}
@@ -116,25 +120,25 @@ def scores(workdir, monkeypatch):
 def test_a_better_detector_is_called_better(scores, call_main, workdir):
     status, printed, _ = call_main(compare_detectors, scores['blind'], scores['good'])
     assert status == 0 and 'good is better than blind: its AuC is 0.' in printed
-    (row,) = records.read_json('out/comparisons/faces.json')['pairs']
+    (row,) = records.read_json(GOOD)['pairs']
     auc = row['metrics']['auc']
     assert auc['difference'] == auc['second'] - auc['first'] and auc['interval'][0] > 0 and row['delong_p'] < 0.01
     record = records.read_scores(scores['good'])
     assert auc['second'] == scoring.auc(record['labels'], scoring.fake_logits(record['scores']))
     known = records.read_scores(scores['good'].replace('__test', '__val'))
     threshold = scoring.best_threshold(known['labels'], scoring.fake_logits(known['scores']))
-    assert records.read_json('out/comparisons/faces.json')['thresholds']['good'] == threshold
-    assert (workdir / 'figures' / 'faces_comparison_disagreements.png').stat().st_size > 10_000
+    assert records.read_json(GOOD)['thresholds']['good'] == threshold
+    assert (workdir / 'figures' / 'faces_test_blind_good_disagreements.png').stat().st_size > 10_000
 
 
 def test_no_difference_is_said_where_none_can_be_seen(scores, call_main):
     _, printed, _ = call_main(compare_detectors, *scores.values())
     assert 'No difference between good and alike can be seen' in printed
-    rows = records.read_json('out/comparisons/faces.json')['pairs']
+    rows = records.read_json('out/comparisons/faces_test_good_alike_blind.json')['pairs']
     assert len(rows) == 3 and all(row['holm_p'] >= row['delong_p'] for row in rows)
 
 
-def test_other_data_and_too_few_common_images_are_refused(scores, call_main):
+def test_other_data_and_too_few_common_images_are_refused(scores, call_main, workdir):
     record = records.read_scores(scores['good'])
     records.write_json('other.json', {**record, 'data_fingerprint': 'other', 'dataset': 'elsewhere'})
     status, _, errors = call_main(compare_detectors, scores['blind'], 'other.json')
@@ -142,8 +146,55 @@ def test_other_data_and_too_few_common_images_are_refused(scores, call_main):
     records.write_json('half.json', {**record, **{name: record[name][::2] for name in ('files', 'labels', 'scores')}})
     status, _, errors = call_main(compare_detectors, scores['blind'], 'half.json')
     assert status == 1 and '30 of 60 images were not scored by all' in errors
+    (workdir / 'half.pt').write_text('weights')
     status, _, errors = call_main(compare_detectors, scores['blind'], 'half.pt')
     assert status == 1 and 'half.pt is a checkpoint: say with -d' in errors
+    status, _, errors = call_main(compare_detectors, scores['blind'], 'absent.json')
+    assert status == 1 and 'No file absent.json' in errors
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'labels': lambda labels: [1 - label for label in labels]}, 'different labels for real/000.jpg'),
+        ({'condition': lambda _: 'test-jpeg-30'}, 'only scores of the same condition'),
+        ({'data_fingerprint': lambda _: None}, 'does not say which images'),
+        ({'labels': lambda labels: labels[1:]}, 'needs, for each file, a label 0 or 1'),
+        ({'scores': lambda scores: [row[0] for row in scores]}, 'a row of one or two scores'),
+    ],
+    ids=['labels', 'condition', 'fingerprint', 'lengths', 'flat'],
+)
+def test_scores_that_mean_something_else_are_refused(changes, message, scores, call_main):
+    record = records.read_scores(scores['good'])
+    records.write_json('other.json', {**record, **{name: change(record[name]) for name, change in changes.items()}})
+    for files in ((scores['blind'], 'other.json'), ('other.json', scores['blind'])):
+        status, _, errors = call_main(compare_detectors, *files)
+        assert status == 1 and message in errors
+
+
+def test_a_validation_file_of_another_training_gives_no_threshold(scores, call_main):
+    path = scores['good'].replace('__test', '__val')
+    records.write_json(path, {**records.read_scores(path), 'checkpoint_sha256': 'an older one'})
+    _, printed, _ = call_main(compare_detectors, scores['blind'], scores['good'])
+    assert 'good: P(fake) above 0.5 counts as fake: good__faces__val.json is of another checkpoint' in printed
+    assert records.read_json(GOOD)['thresholds']['good'] is None
+
+
+def test_of_a_handful_of_groups_nothing_is_said(scores, call_main):
+    """Of few groups one in seven pairs of equally good detectors passed for different."""
+    for name in ('good', 'blind'):
+        record = records.read_scores(scores[name])
+        kept = [*range(4), *range(30, 34)]
+        few = {part: [record[part][index] for index in kept] for part in ('files', 'labels', 'scores')}
+        records.write_json(scores[name], {**record, **few})
+    _, printed, _ = call_main(compare_detectors, scores['blind'], scores['good'])
+    assert 'cannot be told: one class has only 4 groups' in printed and 'DeLong' not in printed
+
+
+def test_the_same_file_twice_is_one(scores, capsys):
+    with pytest.raises(SystemExit):
+        compare_detectors.parse_args([scores['good'], './' + scores['good']])
+    assert 'two or more different files' in capsys.readouterr().err
 
 
 def test_checkpoints_are_scored_first(workdir, call_main, tiny_root):
@@ -158,7 +209,7 @@ def test_checkpoints_are_scored_first(workdir, call_main, tiny_root):
     line = ['checkpoints/MyNet.pt', 'checkpoints/BonusNet.pt', '-d', 'fakes_dataset']
     status, printed, errors = call_main(compare_detectors, *line)
     assert status == 0, errors
-    assert 'BonusNet against MyNet' in printed and 'No difference between MyNet and BonusNet' in printed
+    assert 'BonusNet against MyNet' in printed and 'cannot be told: one class has only 6 groups' in printed
     assert len(list((workdir / 'out' / 'scores').glob('*.json'))) == 4
 
 

@@ -75,6 +75,10 @@ class Part:
         rows = self._manifest.items()
         return {file: f'{file.partition("/")[0]} {row.get("source") or row["group"]}' for file, row in rows}
 
+    @property
+    def groups_from(self) -> str:
+        return 'manifest.csv' if self.group_of else 'none: each file stands alone'
+
     def groups(self, files: Sequence[str] | None = None) -> np.ndarray:
         """The group of each file; a file without one stands alone."""
         # Marked, so that no group is taken for a file without one.

@@ -79,7 +79,7 @@ class Scores:
         facts = {
             'folder': str(part.folder),
             'data_fingerprint': part.fingerprint,
-            'groups_from': 'manifest.csv' if part.group_of else 'none: each file stands alone',
+            'groups_from': part.groups_from,
             'unreadable': self.unreadable,
         }
         if part.has_videos:

@@ -8,6 +8,7 @@ import numpy as np
 from forensics.judging import scoring
 from forensics.judging.scoring import COMPARED
 
+FEWEST = 10  # groups of a class: of fewer, more than one in ten equally good pairs would pass for different
 SURE = 0.05  # a difference is called one where chance alone would show as much in fewer cases than this
 
 
@@ -84,9 +85,11 @@ def compare(
 ) -> list[dict]:
     """A row for each pair of detectors: each one's metrics, the second's less the first's with its interval, the tests.
 
-    Intervals and p values keep groups together; McNemar's table counts images.
+    Intervals and p values keep groups together; McNemar's table counts images. Of few groups there is no p: their
+    spread cannot be estimated.
     """
     labels = np.asarray(labels)
+    fewest = min(len(set(np.asarray(groups)[labels == label])) for label in (0, 1))
     aucs, covariance = delong(labels, logits, groups)
     own = [scoring.values(labels, scores, threshold) for scores, threshold in zip(logits, thresholds, strict=True)]
     rounds = scoring.group_rounds(labels, logits, groups, thresholds, rounds=1000, seed=seed)
@@ -102,10 +105,12 @@ def compare(
                        'difference': own[other][name] - own[one][name], 'interval': interval}
                 for name, interval in zip(COMPARED, intervals, strict=True)
             },
-            'delong_p': delong_p(aucs, covariance, one, other),
+            'delong_p': delong_p(aucs, covariance, one, other) if fewest >= FEWEST else None,
+            'fewest_groups': fewest,
             'mcnemar': mcnemar(labels, decisions[one], decisions[other]),
         })  # fmt: skip
-    for row, p in zip(rows, holm([row['delong_p'] for row in rows]), strict=True):
+    tested = [row for row in rows if row['delong_p'] is not None]
+    for row, p in zip(tested, holm([row['delong_p'] for row in tested]), strict=True):
         row['holm_p'] = p
     return rows
 
@@ -113,7 +118,12 @@ def compare(
 def verdict(row: dict) -> str:
     """The comparison in a sentence. It needs both: a p value that holds for all pairs, an interval without 0."""
     auc = row['metrics']['auc']
-    low, high = auc['interval'] or (-1, 1)
+    if row['delong_p'] is None:
+        return (
+            f'Whether {row["first"]} or {row["second"]} is better cannot be told: one class has only '
+            f'{row["fewest_groups"]} groups (or images, where no groups are known), and {FEWEST} are needed.'
+        )
+    low, high = auc['interval']
     if row['holm_p'] >= SURE or low <= 0 <= high:
         return f'No difference between {row["first"]} and {row["second"]} can be seen on these images.'
     better, worse = (row['second'], row['first']) if auc['difference'] > 0 else (row['first'], row['second'])

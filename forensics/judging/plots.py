@@ -282,25 +282,13 @@ def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
 
 def plot_reliability(labels, logits, ax) -> None:
     """P(fake) against the share of fakes among the images that got it; grey bars show how many images that were."""
-    from sklearn.calibration import CalibrationDisplay
-
     reason = scoring.undefined(labels, logits)
     if reason:
         return plot_message(f'No reliability diagram: {reason}.', ax)
-    probability = scoring.fake_probability(logits)
-    steps = np.linspace(0, 1, scoring.STEPS + 1)
-    shares = np.histogram(probability, steps)[0] / len(probability)
-    ax.bar(steps[:-1], shares, np.diff(steps), align='edge', color=GREY, alpha=0.25, label='share of the images')
-    CalibrationDisplay.from_predictions(
-        labels,
-        probability,
-        n_bins=scoring.STEPS,
-        ax=ax,
-        ref_line=False,
-        color='black',
-        markersize=4,
-        label='share of fakes',
-    )
+    promised, kept, shares = scoring.reliability(labels, logits)
+    edges = np.arange(scoring.STEPS) / scoring.STEPS
+    ax.bar(edges, shares, 1 / scoring.STEPS, align='edge', color=GREY, alpha=0.25, label='share of the images')
+    ax.plot(promised, kept, color='black', marker='s', markersize=4, linewidth=1.2, label='share of fakes')
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=':', label='as promised')
     ax.set(xlabel='P(fake) that the detector gives', ylabel='share', xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     ax.set_aspect('equal')
@@ -315,10 +303,11 @@ def plot_risk_and_coverage(labels, logits, ax) -> None:
         return plot_message(f'No risk-coverage curve: {reason}.', ax)
     coverage, risk = scoring.risk_and_coverage(labels, logits)
     within = scoring.coverage_at_risk(labels, logits)
-    ax.step(100 * coverage, 100 * risk, where='post', color='black', linewidth=1.2, label='the surest answers first')
+    coverage, risk = np.append(0, coverage), np.append(risk[0], risk)  # so that a single step is a line, too
+    ax.step(100 * coverage, 100 * risk, where='pre', color='black', linewidth=1.2, label='the surest answers first')
     constant = 100 - scoring.constant_accuracy(labels)
     ax.axhline(constant, color=GREY, linewidth=0.8, linestyle='--', label=f'always one answer: {constant:.1f}% wrong')
-    ax.axhline(5, color=GREY, linewidth=0.8, linestyle=':', label=f'5% wrong: {within:.0%} of the images answered')
+    ax.axhline(5, color=GREY, linewidth=0.8, linestyle=':', label=f'5% wrong, read off this part: {within:.0%}')
     ax.set(xlabel='images answered [%]', ylabel='wrong among them [%]', xlim=(-1, 101), ylim=(-0.5, None))
     legend_below(ax)
     return None

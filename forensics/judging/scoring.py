@@ -164,7 +164,18 @@ def summary(labels, logits, groups, threshold: float, seed: int = 0) -> dict[str
     own = values(labels, logits, threshold)
     constant = values(labels, constant_logits, threshold=0.0)
     intervals = group_intervals(labels, logits, groups, threshold, seed=seed, metrics=METRICS)
+    intervals['calibration_error'] = None  # resampling adds noise, and noise only raises it
     return {name: {'value': own[name], 'interval': intervals[name], 'constant': constant[name]} for name in METRICS}
+
+
+def reliability(labels, logits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean P(fake), share of fakes) of the steps of P(fake) that hold images, and every step's share of the images."""
+    probability = fake_probability(np.asarray(logits, dtype=np.float64))
+    step = np.minimum((probability * STEPS).astype(int), STEPS - 1)
+    images = np.bincount(step, minlength=STEPS)
+    held = images > 0
+    sums = (np.bincount(step, values, STEPS)[held] / images[held] for values in (probability, np.asarray(labels)))
+    return *sums, images / images.sum()
 
 
 def risk_and_coverage(labels, logits) -> tuple[np.ndarray, np.ndarray]:
