@@ -222,14 +222,21 @@ def legend_below(ax) -> None:
     ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.11), frameon=False, handlelength=4)
 
 
+def plot_reason(curve: str, labels, values, ax) -> bool:
+    """True if no such curve can be drawn; then the axes say why."""
+    reason = scoring.undefined(labels, values)
+    if reason:
+        plot_message(f'No {curve}: {reason}.', ax)
+    return bool(reason)
+
+
 def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
     """ROC of several scores of the same images, the fakes being the positive class."""
     from sklearn.metrics import RocCurveDisplay
 
     for name, values in scores.items():
-        reason = scoring.undefined(labels, values)
-        if reason:
-            return plot_message(f'No ROC curve: {reason}.', ax)
+        if plot_reason('ROC curve', labels, values, ax):
+            return
         legend = (
             f'{SCORE_NAMES.get(name, name)}: AuC {scoring.auc(labels, values):.3f}, '
             f'AP {scoring.average_precision(labels, values):.3f}, EER {scoring.equal_error_rate(labels, values):.1%}'
@@ -246,7 +253,6 @@ def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
     )
     ax.set_aspect('equal')
     legend_below(ax)
-    return None
 
 
 def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
@@ -255,9 +261,8 @@ def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
     from sklearn.metrics import DetCurveDisplay
 
     for name, values in scores.items():
-        reason = scoring.undefined(labels, values)
-        if reason:
-            return plot_message(f'No DET curve: {reason}.', ax)
+        if plot_reason('DET curve', labels, values, ax):
+            return
         rate = scoring.equal_error_rate(labels, values)
         options = SCORE_STYLES.get(name, {})
         legend = f'{SCORE_NAMES.get(name, name)}: EER {100 * rate:.1f}%, AuC {scoring.auc(labels, values):.3f}'
@@ -274,7 +279,6 @@ def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
     )
     ax.set_aspect('equal')
     legend_below(ax)
-    return None
 
 
 # --- calibration -------------------------------------------------------------------------------------------
@@ -282,9 +286,8 @@ def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
 
 def plot_reliability(labels, logits, ax) -> None:
     """P(fake) against the share of fakes among the images that got it; grey bars show how many images that were."""
-    reason = scoring.undefined(labels, logits)
-    if reason:
-        return plot_message(f'No reliability diagram: {reason}.', ax)
+    if plot_reason('reliability diagram', labels, logits, ax):
+        return
     promised, kept, shares = scoring.reliability(labels, logits)
     edges = np.arange(scoring.STEPS) / scoring.STEPS
     ax.bar(edges, shares, 1 / scoring.STEPS, align='edge', color=GREY, alpha=0.25, label='share of the images')
@@ -293,14 +296,12 @@ def plot_reliability(labels, logits, ax) -> None:
     ax.set(xlabel='P(fake) that the detector gives', ylabel='share', xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     ax.set_aspect('equal')
     legend_below(ax)
-    return None
 
 
 def plot_risk_and_coverage(labels, logits, ax) -> None:
     """The share of wrong answers among the images that are answered, the surest first."""
-    reason = scoring.undefined(labels, logits)
-    if reason:
-        return plot_message(f'No risk-coverage curve: {reason}.', ax)
+    if plot_reason('risk-coverage curve', labels, logits, ax):
+        return
     coverage, risk = scoring.risk_and_coverage(labels, logits)
     within = scoring.coverage_at_risk(labels, logits)
     coverage, risk = np.append(0, coverage), np.append(risk[0], risk)  # so that a single step is a line, too
@@ -310,4 +311,3 @@ def plot_risk_and_coverage(labels, logits, ax) -> None:
     ax.axhline(5, color=GREY, linewidth=0.8, linestyle=':', label=f'5% wrong, read off this part: {within:.0%}')
     ax.set(xlabel='images answered [%]', ylabel='wrong among them [%]', xlim=(-1, 101), ylim=(-0.5, None))
     legend_below(ax)
-    return None

@@ -93,19 +93,19 @@ class Counts:
     def images(self) -> np.ndarray:
         return self.real.sum(axis=-1) + self.fake.sum(axis=-1)
 
-    def rates(self) -> tuple[np.ndarray, np.ndarray]:
-        """The shares of real images and of fakes with the right decision."""
-        right = self.real[..., : self.called_real].sum(axis=-1), self.fake[..., self.called_real :].sum(axis=-1)
-        return right[0] / self.real.sum(axis=-1), right[1] / self.fake.sum(axis=-1)
+    @property
+    def right(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of real images and of fakes with the right decision."""
+        return self.real[..., : self.called_real].sum(axis=-1), self.fake[..., self.called_real :].sum(axis=-1)
 
 
 def _accuracy(counts: Counts) -> np.ndarray:
-    right = counts.real[..., : counts.called_real].sum(axis=-1) + counts.fake[..., counts.called_real :].sum(axis=-1)
-    return 100 * right / counts.images
+    return 100 * sum(counts.right) / counts.images
 
 
 def _balanced_accuracy(counts: Counts) -> np.ndarray:
-    return 50 * sum(counts.rates())
+    real, fake = counts.right
+    return 50 * (real / counts.real.sum(axis=-1) + fake / counts.fake.sum(axis=-1))
 
 
 def _hits_at_one_percent(counts: Counts) -> np.ndarray:
@@ -120,9 +120,14 @@ def _brier(counts: Counts) -> np.ndarray:
     return (counts.real @ counts.probability**2 + counts.fake @ (1 - counts.probability) ** 2) / counts.images
 
 
+def _step(probability: np.ndarray) -> np.ndarray:
+    """Which of the equal steps of P(fake) each one lies in."""
+    return np.minimum((probability * STEPS).astype(int), STEPS - 1)
+
+
 def _calibration_error(counts: Counts) -> np.ndarray:
     """Mean distance of P(fake) from the share of fakes, over ten equal steps of P (the expected calibration error)."""
-    steps = np.eye(STEPS)[np.minimum((counts.probability * STEPS).astype(int), STEPS - 1)]
+    steps = np.eye(STEPS)[_step(counts.probability)]
     promised = ((counts.real + counts.fake) * counts.probability) @ steps
     return np.abs(promised - counts.fake @ steps).sum(axis=-1) / counts.images
 
@@ -171,7 +176,7 @@ def summary(labels, logits, groups, threshold: float, seed: int = 0) -> dict[str
 def reliability(labels, logits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean P(fake), share of fakes) of the steps of P(fake) that hold images, and every step's share of the images."""
     probability = fake_probability(np.asarray(logits, dtype=np.float64))
-    step = np.minimum((probability * STEPS).astype(int), STEPS - 1)
+    step = _step(probability)
     images = np.bincount(step, minlength=STEPS)
     held = images > 0
     sums = (np.bincount(step, values, STEPS)[held] / images[held] for values in (probability, np.asarray(labels)))
