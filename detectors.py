@@ -19,8 +19,9 @@ from forensics import records
 from forensics.classical import detector as classical
 from forensics.data import checks
 from forensics.errors import UserError
-from forensics.judging import plots
+from forensics.judging import exported, plots
 from forensics.judging.detector import Detector, Doubts
+from forensics.judging.exported import scaling_is_doubtful
 from forensics.running import memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec
@@ -37,10 +38,12 @@ class NamelessCheckpoint(UserError):
 
 
 def load_detector(path: str | Path, model_name: str | None = None) -> Detector:
-    """The detector in a file of train_main.py (.pt) or train_svm.py (.npz).
+    """The detector in a file of train_main.py (.pt), train_svm.py (.npz) or export_onnx.py (.onnx).
 
     Only the checkpoint of another project, which does not name its model, needs `model_name`.
     """
+    if Path(path).suffix == '.onnx':
+        return exported.load(path)
     if Path(path).suffix == '.npz':
         return classical.load(path, lambda name: build_model(name, 'none').to(runtime.device()))
     return load_network(path, model_name)
@@ -65,11 +68,7 @@ class NetworkDetector(Detector):
             with runtime.modes_kept(self.model):
                 self.model.eval()
                 rows.append(self._forward(batch))
-        doubts.tell(
-            f'had to be scaled to the {only_size}x{only_size} pixels that {self.name} takes; scaling blurs the traces '
-            f'that it looks for.',
-            scaled,
-        )
+        doubts.tell(scaling_is_doubtful(only_size, self.name), scaled)
         return np.concatenate(rows) if rows else np.zeros((0, 2))
 
     @torch.inference_mode()

@@ -63,7 +63,11 @@ class Detector(ABC):
         outputs = self.outputs(images, doubts)
         for sentence in doubts.sentences():
             warnings.warn(sentence, stacklevel=2)
-        return scoring.fake_probability(outputs)
+        return self.probability(outputs)
+
+    def probability(self, outputs: np.ndarray) -> np.ndarray:
+        """P(fake) from outputs, which validation may have found too sure or not sure enough of themselves."""
+        return scoring.fake_probability(np.asarray(outputs) / self.temperature)
 
     def outputs_of(self, dataset) -> tuple[np.ndarray, np.ndarray]:
         """(outputs, labels) of an opened part, in its order. Several processes share the work."""
@@ -95,9 +99,27 @@ class Detector(ABC):
         return self.run.get('backbone_weights')
 
     @property
+    def rule(self) -> dict:
+        """{temperature, threshold, unsure: [low, high], chosen_on}, what validation chose; {} where its file has none."""
+        if self.run.get('calibration'):
+            return self.run['calibration']
+        if self.run.get('threshold') is not None:  # an SVM's outputs are calibrated already
+            return {'threshold': self.run['threshold'], 'chosen_on': f'the validation part of {self.trained_on}'}
+        return {}
+
+    @property
+    def temperature(self) -> float:
+        return self.rule.get('temperature', 1.0)
+
+    @property
     def threshold(self) -> float | None:
         """Of P(fake), fitted on validation; None where its file knows none."""
-        return self.run.get('threshold')
+        return self.rule.get('threshold')
+
+    @property
+    def card(self) -> dict:
+        """What a user should know: {trained_on, fails_on, licence, smallest_face, margin}, as far as it is stated."""
+        return self.run.get('card') or {}
 
     def loaded_from(self, file: str | Path) -> 'Detector':
         """Remember the file and its digest, before a training overwrites it with a better epoch."""
