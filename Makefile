@@ -1,4 +1,5 @@
 SHELL := bash
+LOCK := --universal --python-version 3.11 --generate-hashes --no-header
 
 .PHONY: check test format lock
 
@@ -11,6 +12,7 @@ test:
 format:
 	. ./setup.sh && "$$PYTHON" -m ruff check --fix . && "$$PYTHON" -m ruff format .
 
-lock:  ## requirements.in -> requirements.txt
+lock:  ## requirements.in -> requirements.txt, and the few of predict.py in the same versions
 	@command -v uv >/dev/null || { echo 'uv is needed: `pip install uv`, outside of this project, or https://docs.astral.sh/uv' >&2; exit 1; }
-	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt
+	uv pip compile $(LOCK) --no-strip-extras requirements.in -o requirements.txt
+	uv pip compile $(LOCK) --no-deps -c requirements.txt -c requirements-no-deps.txt requirements-predict.in -o requirements-predict.txt

@@ -98,9 +98,7 @@ def need_onnx() -> None:
 def load(checkpoint_path: str, model_name: str | None) -> detectors.NetworkDetector:
     """The network on the CPU."""
     if Path(checkpoint_path).suffix in ('.npz', '.onnx'):
-        raise UserError(
-            f'{checkpoint_path} holds no network of PyTorch; a checkpoint of train_main.py (.pt) is needed.'
-        )
+        raise UserError(f'{checkpoint_path} holds no network of PyTorch: take a checkpoint of train_main.py (.pt).')
     detector = detectors.load_network(checkpoint_path, model_name)
     detector.model.cpu().eval()
     return detector
@@ -137,10 +135,10 @@ def pictures_to_compare(folder: str | None, dataset: str | None) -> tuple[list[I
 def noise(number: int, size: int = 256) -> Image.Image:
     """Noise of all wavelengths, as bytes."""
     rng = np.random.default_rng(number)
-    coarse = Image.fromarray(rng.integers(0, 256, (2 + number % 30,) * 2 + (3,), dtype=np.uint8)).resize((size, size))
-    return Image.fromarray(
-        np.clip(np.asarray(coarse) + rng.normal(0, number % 40, (size, size, 3)), 0, 255).astype('B')
-    )
+    side = 2 + number % 30
+    coarse = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize((size, size))
+    pixels = np.asarray(coarse) + rng.normal(0, number % 40, (size, size, 3))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 # --- the graph ------------------------------------------------------------

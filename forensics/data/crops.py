@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from forensics.data.duplicates import picture_hash
 from forensics.data.layouts import Source
@@ -69,8 +69,7 @@ def pictures(file: Path, settings: Settings) -> Iterator[tuple[float | None, Ima
     if is_video_file(file):
         yield from sample_frames(file, settings.frames)
     else:
-        image = open_image(file)
-        yield None, ImageOps.exif_transpose(image)
+        yield None, open_image(file, upright=True)
 
 
 def crops_of(image: Image.Image, settings: Settings) -> Iterator[dict]:

@@ -100,7 +100,7 @@ class Detector(ABC):
 
     @property
     def rule(self) -> dict:
-        """{temperature, threshold, unsure: [low, high], chosen_on}, what validation chose; {} where its file has none."""
+        """What validation chose, {temperature, threshold, unsure: [low, high], chosen_on}; {} if its file has none."""
         if self.run.get('calibration'):
             return self.run['calibration']
         if self.run.get('threshold') is not None:  # an SVM's outputs are calibrated already

@@ -2,9 +2,10 @@
 
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from forensics.errors import UserError
 
@@ -40,16 +41,19 @@ def image_files(folder: str | Path) -> list[str]:
     return sorted(entry.name for entry in Path(folder).iterdir() if is_image_file(entry))
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """The picture as 8-bit RGB, fully decoded."""
+def open_image(path: str | Path, *, upright: bool = False, content: IO[bytes] | None = None) -> Image.Image:
+    """The picture as 8-bit RGB, fully decoded; `upright` turns it as the camera noted that it was held.
+
+    `content` is what the file holds if it is no file on the disk; then `path` is only its name.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Pillow warns of odd metadata and big images; we judge size ourselves
-            with Image.open(path) as image:
+            with Image.open(content or path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise BrokenImage(path, f'{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}')
                 image.load()
-                return to_rgb(image)
+                return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except UnidentifiedImageError as error:
         raise BrokenImage(path, 'not an image') from error
     except FileNotFoundError as error:

@@ -3,14 +3,21 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
-from forensics.pictures.files import BrokenFile
+from forensics.pictures.files import MAX_PIXELS, BrokenFile
 
 VIDEO_EXTENSIONS = frozenset(
     ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.3gp', '.ts')
 )
+
+# A playlist may name other files and addresses, which are not ours to open: only files that hold their own frames.
+SAFE = {
+    'protocol_whitelist': 'file,pipe',
+    'format_whitelist': 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,live_flv,ogg',
+}
 
 
 class BrokenVideo(BrokenFile):
@@ -21,19 +28,25 @@ def is_video_file(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith('.') and path.is_file()
 
 
-def sample_frames(path: str | Path, nof_frames: int | None) -> Iterator[tuple[float, Image.Image]]:
+def sample_frames(
+    path: str | Path, nof_frames: int | None, content: IO[bytes] | None = None
+) -> Iterator[tuple[float, Image.Image]]:
     """(second, picture) of `nof_frames` frames spread over the whole video; None gives only the first frame.
 
     A video of fewer frames gives all of them. Each frame stands for an equal stretch of the video and is taken from
-    that stretch's middle, because many videos begin and end with a fade.
+    that stretch's middle, because many videos begin and end with a fade. `content` is what the file holds if it is no
+    file on the disk; then `path` is only its name.
     """
     import av
 
+    av.logging.set_level(av.logging.PANIC)  # what FFmpeg says of a broken file is in its error
     try:
-        with av.open(str(path)) as container:
+        with av.open(content or str(path), options=SAFE) as container:
             if not container.streams.video:
                 raise BrokenVideo(path, 'holds no video stream')
             stream = container.streams.video[0]
+            if stream.width * stream.height > MAX_PIXELS:
+                raise BrokenVideo(path, f'{stream.width}x{stream.height} pixels are more than {MAX_PIXELS:,}')
             stream.thread_type = 'AUTO'
             if nof_frames is None:
                 frame = next(container.decode(stream), None)

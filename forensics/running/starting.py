@@ -16,8 +16,8 @@ def processes() -> int:
     return int(os.environ.get('WORLD_SIZE', 1))
 
 
-def run(main: Callable) -> int:
-    """Run a script's `main` and turn the errors that a user can mend into one message and an exit status."""
+def run(main: Callable, failed: int = 1) -> int:
+    """Run a script's `main` and turn the errors that a user can mend into one message and the exit status `failed`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way of pressing Ctrl-C
     keep_workers_quiet()
     if processes() > 1 and not getattr(main, 'works_together', False):
@@ -29,7 +29,7 @@ def run(main: Callable) -> int:
         sys.stdout.flush()  # output into a file on a full disk fails here or never
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
-        return 1
+        return failed
     except KeyboardInterrupt:
         sys.unraisablehook = lambda _: None  # interrupted objects may complain while they are deleted
         return 130
@@ -48,7 +48,7 @@ def run(main: Callable) -> int:
             sys.stdout.flush()
         except OSError:  # the interpreter would complain of it a second time
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return failed
     finally:
         sys.unraisablehook = hook
     return result if isinstance(result, int) else 0

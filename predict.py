@@ -1,0 +1,202 @@
+"""Score your own pictures: is the face in it real, or made by a computer?
+
+    python predict.py photo.jpg
+    python predict.py holiday/ film.mp4 --out answers
+    curl ... | python predict.py - --json
+
+Finds the faces and says of each: P(fake), the verdict (real, fake or unsure, and why), and how far harmless changes move
+it. Beside the score stands what the file says of itself. `./predict.sh` sets up the little that this needs, first.
+
+Exit status: 0 all are real, 1 something is fake, 2 something is unsure or has no face, 3 something could not be read.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import options
+from forensics import records
+from forensics.errors import UserError
+from forensics.judging import exported
+from forensics.judging.answers import Rule
+from forensics.judging.detector import Detector, Doubts
+from forensics.judging.pipeline import Choices, answer_all
+from forensics.pictures.sources import Source, find_sources, printable
+from forensics.running import memory, starting
+
+SHIPPED = Path(__file__).resolve().parent / 'checkpoints' / 'faces.onnx'
+STATUS = {'real': 0, 'fake': 1, 'unsure': 2, 'no face': 2, 'unreadable': 3}
+GRAVEST = (3, 1, 2, 0)  # of several answers the first of these is the exit status
+COLUMNS = ('file', 'verdict', 'p_fake', 'lowest', 'highest', 'face_x', 'face_y', 'face_w', 'face_h', 'reasons')
+COLUMNS += ('says_of_itself', 'threshold', 'threshold_chosen_on', 'detector', 'detector_sha256')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    parser.add_argument('paths', nargs='+', metavar='PATH', help='images, videos, folders; - is standard input')
+    parser.add_argument(
+        '--checkpoint',
+        default=SHIPPED,
+        metavar='FILE',
+        help='detector: an exported .onnx, or a .pt or .npz of ours with the full environment (default: faces.onnx)',
+    )
+    parser.add_argument('-m', '--model', metavar='NAME', help="the network of a stranger's .pt that does not say it")
+    parser.add_argument('--whole-image', action='store_true', help='score a picture without a face all the same')
+    parser.add_argument(
+        '--frames', type=options.positive, default=32, metavar='N', help='of a video (default: %(default)s)'
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument('--json', action='store_true', help='print one JSON object')
+    output.add_argument('--csv', action='store_true', help='print a line a face')
+    parser.add_argument('--out', metavar='DIR', help='also write a report of each file there; goes on if interrupted')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    memory.tune_allocator()
+    detector = load(args.checkpoint, args.model)
+    sources = find_sources(args.paths, leave_out=args.out)
+    doubts = Doubts()
+    found = answers(sources, detector, args, doubts)
+    if args.json:
+        answered = list(found)
+        print(json.dumps(records.plain({'detector': about(detector), 'answers': answered}), indent=2, allow_nan=False))
+    elif args.csv:
+        answered = print_csv(found, detector)
+    else:
+        answered = print_table(found, detector)
+    for sentence in doubts.sentences():
+        print(sentence, file=sys.stderr)
+    verdicts = {STATUS[answer['verdict']] for answer in answered}
+    return next(status for status in GRAVEST if status in verdicts)
+
+
+def load(path: str | Path, model_name: str | None) -> Detector:
+    if path == SHIPPED and not SHIPPED.exists():
+        raise UserError(
+            f'No detector {SHIPPED}. Train one and export it: `python export_onnx.py -cpp CHECKPOINT.pt -o {SHIPPED}`, '
+            f'or name another with --checkpoint.'
+        )
+    if Path(path).suffix == '.onnx':
+        return exported.load(path)  # without torch, which takes seconds
+    try:
+        import detectors
+    except ImportError as error:
+        raise UserError(
+            f'{path} needs the full environment, and {error.name} is missing: `. ./setup.sh`, then start again with its '
+            f'`.venv/bin/python`. An exported detector (.onnx) needs less.'
+        ) from error
+    return detectors.load_detector(path, model_name)
+
+
+def answers(sources: list[Source], detector: Detector, args: argparse.Namespace, doubts: Doubts) -> Iterator[dict]:
+    choices = Choices(args.whole_image, args.frames)
+    for _, answer in answer_all(sources, detector, choices, doubts):
+        yield answer
+
+
+def about(detector: Detector) -> dict:
+    rule = Rule.of(detector)
+    return {
+        'file': str(detector.file),
+        'sha256': detector.sha256,
+        'model': detector.name,
+        'trained_on': detector.card.get('trained_on') or detector.trained_on,
+        'fails_on': detector.card.get('fails_on'),
+        'licence': detector.card.get('licence'),
+        'smallest_face': detector.card.get('smallest_face'),
+        'threshold': rule.threshold,
+        'threshold_chosen_on': rule.chosen_on,
+        'unsure': rule.unsure,
+        'temperature': detector.temperature,
+    }
+
+
+# --- for people ------------------------------------------------------------
+
+
+def print_table(found: Iterable[dict], detector: Detector) -> list[dict]:
+    """Print each answer as soon as it is there."""
+    answered = []
+    print(f'{"verdict":11}{"P(fake)":9}{"changed":14}{"face":16}file')
+    for answer in found:
+        answered.append(answer)
+        for line in lines_of(answer):
+            print(line, flush=True)
+    for line in lines_about(detector):
+        print(line)
+    return answered
+
+
+def lines_of(answer: dict) -> Iterator[str]:
+    faces = answer.get('faces', [])
+    only = faces[0] if len(faces) == 1 else None
+    yield table_row(answer['verdict'], answer['p_fake'], only, printable(answer['file']))
+    yield from (f'           because {reason}' for reason in answer['reasons'])
+    if len(faces) > 1:
+        for number, face in enumerate(faces, start=1):
+            yield table_row(f'  {face["verdict"]}', face['p_fake'], face, f'  face {number} of {len(faces)}')
+    if answer['kind'] == 'video' and answer['worst_segment']:
+        worst = answer['worst_segment']
+        yield (
+            f'           mean of {answer["frames_with_a_face"]} frames; highest at seconds {worst["start"]:.1f} to '
+            f'{worst["end"]:.1f}: {worst["p_fake"]:.2f}'
+        )
+    for said in answer.get('says_of_itself', []):
+        meaning = f' ({said["meaning"]})' if said['meaning'] else ''
+        yield f'           the file says: {said_by(said)[:120]}{meaning}'
+
+
+def said_by(claim: dict) -> str:
+    return f'{claim["source"]}: {claim["value"]}'
+
+
+def table_row(verdict: str, p_fake: float | None, face: dict | None, name: str) -> str:
+    score = '-' if p_fake is None else f'{p_fake:.2f}'
+    changed = '{:.2f} to {:.2f}'.format(*face['range']) if face else ''
+    box = '{w:.0f}x{h:.0f}+{x:.0f}+{y:.0f}'.format(**face['box']) if face and face['box'] else ''
+    return f'{verdict:11}{score:9}{changed:14}{box:16}{name}'
+
+
+def lines_about(detector: Detector) -> Iterator[str]:
+    facts = about(detector)
+    chosen = facts['threshold_chosen_on']
+    yield ''
+    yield f'Fake: P(fake) above {facts["threshold"]:.2f}, ' + (
+        f'chosen on {chosen}.' if chosen else 'which nobody chose: this detector is not calibrated.'
+    )
+    yield f'Detector: {printable(facts["file"])} ({facts["model"]}), trained on {facts["trained_on"] or "not stated"}.'
+    yield f'Known to fail on: {facts["fails_on"] or "not stated"}. Changed: re-encoded, scaled, mirrored.'
+    yield 'A score is no proof, and it says nothing of kinds of fakes that the detector never saw.'
+
+
+# --- for machines ------------------------------------------------------------
+
+
+def print_csv(found: Iterable[dict], detector: Detector) -> list[dict]:
+    facts, answered = about(detector), []
+    writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    for answer in found:
+        answered.append(answer)
+        for face in answer.get('faces') or [answer]:
+            box = face.get('box') or {}
+            lowest, highest = face.get('range', (None, None))
+            writer.writerow({
+                'file': printable(answer['file']),
+                'verdict': face['verdict'], 'p_fake': face['p_fake'], 'lowest': lowest, 'highest': highest,
+                **{f'face_{key}': box.get(key) for key in ('x', 'y', 'w', 'h')},
+                'reasons': '; '.join(face['reasons']),
+                'says_of_itself': '; '.join(said_by(each) for each in answer.get('says_of_itself', [])),
+                'threshold': facts['threshold'], 'threshold_chosen_on': facts['threshold_chosen_on'],
+                'detector': facts['file'], 'detector_sha256': facts['sha256'],
+            })  # fmt: skip
+    return answered
+
+
+if __name__ == '__main__':
+    sys.exit(starting.run(main, failed=3))
