@@ -4,8 +4,8 @@
     python predict.py holiday/ film.mp4 --out answers
     curl ... | python predict.py - --json
 
-Finds the faces and says of each: P(fake), the verdict (real, fake or unsure, and why), and how far harmless changes move
-it. Beside the score stands what the file says of itself. `./predict.sh` sets up the little that this needs, first.
+Finds the faces and says of each: P(fake), the verdict (real, fake or unsure, and why), and how far harmless changes
+move it. Beside the score stands what the file says of itself. `./predict.sh` sets up the little that this needs, first.
 
 Exit status: 0 all are real, 1 something is fake, 2 something is unsure or has no face, 3 something could not be read.
 """
@@ -52,7 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument('--json', action='store_true', help='print one JSON object')
     output.add_argument('--csv', action='store_true', help='print a line a face')
     parser.add_argument('--out', metavar='DIR', help='also write a report of each file there; goes on if interrupted')
-    return parser.parse_args(argv)
+    try:
+        return parser.parse_args(argv)
+    except SystemExit as end:  # argparse ends with 2, which here would be an answer
+        raise SystemExit(STATUS['unreadable'] if end.code else 0) from None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,8 +90,8 @@ def load(path: str | Path, model_name: str | None) -> Detector:
         import detectors
     except ImportError as error:
         raise UserError(
-            f'{path} needs the full environment, and {error.name} is missing: `. ./setup.sh`, then start again with its '
-            f'`.venv/bin/python`. An exported detector (.onnx) needs less.'
+            f'{path} needs the full environment, and {error.name} is missing: `./setup.sh`, then start again. An '
+            f'exported detector (.onnx) needs less.'
         ) from error
     return detectors.load_detector(path, model_name)
 
@@ -199,4 +202,4 @@ def print_csv(found: Iterable[dict], detector: Detector) -> list[dict]:
 
 
 if __name__ == '__main__':
-    sys.exit(starting.run(main, failed=3))
+    sys.exit(starting.run(main, failed=STATUS['unreadable']))

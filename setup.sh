@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
-# Finds or makes a Python with the project's packages and leaves its path in PYTHON. Sourced by run_me.sh and
-# run_tests.sh; `./setup.sh` alone only sets up.
+# Finds or makes a Python with the project's packages and leaves its path in PYTHON. Sourced by run_me.sh, run_tests.sh
+# and predict.sh; `./setup.sh` alone only sets up.
 #
 # The Python at hand is taken as it is when it has the packages (a conda environment from environment.yml, say).
 # Otherwise `.venv` is made here and filled from requirements.txt and requirements-no-deps.txt, every file checked
 # against its hash. A copy of both lists in .venv says that it is complete, so the next start takes milliseconds.
+#
+# With ENVIRONMENT=predict any of these will do for predict.py, and where there is none, the small `.venv-predict` from
+# requirements-predict.txt is made.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+full() { venv=.venv list=requirements cost='a few minutes, about 6 GB'; }
+small() { venv=.venv-predict list=requirements-predict cost='half a minute, about 500 MB'; }
+full
+
 # An activated .venv may be unfinished, and cannot make itself anew: look at what lies behind it.
 PATH=${PATH//"$PWD/.venv/bin:"/}
+PATH=${PATH//"$PWD/.venv-predict/bin:"/}
 
 # Exit status 0: has the packages; 3: lacks some; 4: too old. The first lines must run on any Python, 2.7 too.
 # Only the installed packages' own records are read: importing torch would take seconds.
@@ -19,8 +27,8 @@ if sys.version_info < (3, 11):
     sys.exit(4)
 import re
 from importlib.metadata import PackageNotFoundError, version
-locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\d+)", open("requirements.txt").read(), re.M)
-for name in re.findall(r"^[\w.-]+", open("requirements.in").read(), re.M):
+locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\d+)", open(sys.argv[1] + ".txt").read(), re.M)
+for name in re.findall(r"^[\w.-]+", open(sys.argv[1] + ".in").read(), re.M):
     try:
         # Another major version may lack what we call: OpenCV 4 reads our face detector wrongly.
         if (name, version(name).split(".")[0]) not in locked:
@@ -30,7 +38,7 @@ for name in re.findall(r"^[\w.-]+", open("requirements.in").read(), re.M):
 '
 
 has_packages() {
-    "$1" -c "$check_packages" 2>/dev/null
+    "$1" -c "$check_packages" "$list" 2>/dev/null
 }
 
 # The Python at hand, if it has the packages.
@@ -77,31 +85,46 @@ explain_missing_python() {
     echo '       or use conda: conda env create -f environment.yml, then conda activate facial-forensics'
 }
 
-lists() { cat requirements.txt requirements-no-deps.txt; }
+lists() {
+    cat "$list.txt"
+    if [ "$list" = requirements ]; then cat requirements-no-deps.txt; fi
+}
 
-# .venv/installed holds both lists when everything is in, and another word while it is going in.
+# "$venv/installed" holds the lists when everything is in, and another word while it is going in.
 venv_is_complete() {
-    [ "$(cat .venv/installed 2>/dev/null)" = "$(lists)" ] && has_packages .venv/bin/python
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "$(lists)" ] && has_packages "$venv/bin/python"
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --require-hashes "$@"
+}
+
+install_lists() {
+    if [ "$list" = requirements ]; then
+        pip_install -r requirements.txt && pip_install --no-deps -r requirements-no-deps.txt
+    else
+        pip_install --quiet --no-deps -r "$list.txt"
+    fi
 }
 
 fill_venv() {
     # What an interrupted installation left cannot be trusted: pip takes a half-written package for a whole one.
-    if [ "$(cat .venv/installed 2>/dev/null)" = 'unfinished' ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-        rm -rf .venv
+    if [ "$(cat "$venv/installed" 2>/dev/null)" = 'unfinished' ] ||
+        ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        rm -rf "$venv"
     fi
-    mkdir -p .venv
-    echo 'unfinished' >.venv/installed
-    if [ ! -e .venv/bin/python ]; then
-        "$base" -m venv .venv
+    mkdir -p "$venv"
+    echo 'unfinished' >"$venv/installed"
+    if [ ! -e "$venv/bin/python" ]; then
+        "$base" -m venv "$venv"
     fi
-    pip_install() { .venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes "$@"; }
-    if ! { pip_install -r requirements.txt && pip_install --no-deps -r requirements-no-deps.txt; }; then
+    if ! install_lists; then
         echo 'error: the packages could not be installed; the lines above say why. They come from the network and take' >&2
-        echo '       about 6 GB. Start again when that is put right: nothing needs to be cleaned up.' >&2
+        echo "       $cost. Start again when that is put right: nothing needs to be cleaned up." >&2
         exit 1
     fi
-    lists >.venv/installed.tmp
-    mv .venv/installed.tmp .venv/installed
+    lists >"$venv/installed.tmp"
+    mv "$venv/installed.tmp" "$venv/installed"
 }
 
 set_up_venv() {
@@ -114,13 +137,24 @@ set_up_venv() {
     # Two starts at once must not fill the same folder. A system without flock (macOS) goes without.
     if command -v flock >/dev/null; then flock 8; fi
     if ! venv_is_complete; then
-        echo "Setting up .venv with $base, once: a few minutes, about 6 GB." >&2
+        echo "Setting up $venv with $base, once: $cost." >&2
         fill_venv >&2
     fi
     exec 8>&-
 }
 
-if ! find_python; then
-    if ! venv_is_complete; then set_up_venv; fi
-    PYTHON=$PWD/.venv/bin/python
+# Any environment in which predict.py runs; the quickest to look at first, as this stands before every answer.
+find_for_predict() {
+    if [ -e .venv/installed ] && venv_is_complete; then return; fi
+    small
+    if venv_is_complete || find_python; then return; fi
+    set_up_venv
+}
+
+PYTHON=''
+if [ "${ENVIRONMENT:-}" = predict ]; then
+    find_for_predict
+elif ! find_python && ! venv_is_complete; then
+    set_up_venv
 fi
+PYTHON=${PYTHON:-$PWD/$venv/bin/python}

@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import make_demo_data  # noqa: E402
+from forensics import records  # noqa: E402
 from forensics.data.datasets import CLASSES  # noqa: E402
 from forensics.running import starting  # noqa: E402
 
@@ -108,3 +109,21 @@ def call_main(workdir, capfd):
         return status, *capfd.readouterr()
 
     return call
+
+
+CALIBRATION = {'temperature': 2.0, 'threshold': 0.3, 'unsure': [0.25, 0.35], 'chosen_on': 'the validation part of X'}
+
+
+@pytest.fixture(scope='session')
+def exported_bonus(tmp_path_factory) -> Path:
+    """The shipped network as ONNX, with a calibration and a card that were made up."""
+    import export_onnx
+
+    folder = tmp_path_factory.mktemp('exported')
+    checkpoint = records.load_checkpoint(PROJECT / 'checkpoints' / 'bonus.pt')
+    run = {'model': 'BonusNet', 'dataset': 'fakes_dataset', 'calibration': CALIBRATION}
+    records.save_checkpoint(folder / 'bonus.pt', {'model': checkpoint['model'], 'run': run})
+    card = ['--licence', 'MIT', '--fails-on', 'photographs', '--smallest-face', 80, '--margin', 0.25]
+    arguments = ['-cpp', folder / 'bonus.pt', '-o', folder / 'bonus.onnx', '--data-root', folder, *card]
+    export_onnx.main([str(argument) for argument in arguments])
+    return folder / 'bonus.onnx'

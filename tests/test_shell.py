@@ -154,7 +154,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-@pytest.mark.parametrize('script', ['run_me.sh', 'run_tests.sh', 'setup.sh', '.ci/run'])
+@pytest.mark.parametrize('script', ['run_me.sh', 'run_tests.sh', 'setup.sh', 'predict.sh', '.ci/run'])
 def test_scripts_are_valid_and_executable(script: str):
     assert subprocess.run(['bash', '-n', ROOT / script], check=False).returncode == 0
     assert os.access(ROOT / script, os.X_OK)
@@ -350,7 +350,7 @@ if arguments[0] == '-c':
     if 'opencv4' in flaws:
         filled = me
         real_version = lambda name: '4.14.0' if 'opencv' in name else metadata.distribution(name).version
-    sys.argv = ['-c']
+    sys.argv = ['-c', *arguments[2:]]
     exec(arguments[1])
     sys.exit()
 with open('../calls.txt', 'a') as log:
@@ -379,7 +379,7 @@ class Setup:
     def __init__(self, folder: Path, flaws: str = '', name: str = 'python3'):
         self.root = folder / 'a folder of ours'
         self.root.mkdir()
-        for file in ('setup.sh', 'requirements.in', 'requirements.txt', 'requirements-no-deps.txt'):
+        for file in ('setup.sh', 'predict.sh', *(path.name for path in ROOT.glob('requirements*'))):
             shutil.copy(ROOT / file, self.root)
         tools = folder / 'tools'
         tools.mkdir()
@@ -392,9 +392,9 @@ class Setup:
         python.chmod(0o755)
         self.tools = tools
 
-    def run(self) -> tuple[int, str]:
+    def run(self, environment: str = '') -> tuple[int, str]:
         """Exit status, and PYTHON or what was said."""
-        command = f'. "{self.root}/setup.sh" && echo "$PYTHON"'
+        command = f'ENVIRONMENT={environment}; . "{self.root}/setup.sh" && echo "$PYTHON"'
         result = subprocess.run(
             [self.tools / 'bash', '-c', command],
             cwd='/',
@@ -513,7 +513,75 @@ def test_machine_without_python_is_explained(tmp_path: Path):
     assert 'Python 3.11 or newer is needed, and none was found.' in said
 
 
+# ---- predict.sh
+
+INSTALL_SMALL = INSTALL[0].replace('-r requirements.txt', '--quiet --no-deps -r requirements-predict.txt')
+
+
+def test_predict_makes_a_small_venv_once(tmp_path: Path):
+    setup = Setup(tmp_path)
+    for calls in (['-m venv .venv-predict', INSTALL_SMALL], []):
+        assert setup.run('predict') == (0, f'{setup.root}/.venv-predict/bin/python')
+        assert setup.calls() == calls
+    assert not (setup.root / '.venv').exists()
+
+
+def test_predict_takes_the_full_venv_where_there_is_one(tmp_path: Path):
+    setup = Setup(tmp_path)
+    setup.run()
+    setup.calls()
+    assert setup.run('predict') == (0, f'{setup.root}/.venv/bin/python')
+    assert setup.calls() == []
+
+
+def test_predict_takes_a_python_that_has_the_few_packages(project: Project):
+    shutil.copy(ROOT / 'requirements-predict.in', project.root)
+    shutil.copy(ROOT / 'requirements-predict.txt', project.root)
+    command = f'ENVIRONMENT=predict; . "{project.root}/setup.sh" && echo "$PYTHON"'
+    result = subprocess.run(
+        ['bash', '-c', command], env=project.environment, capture_output=True, text=True, check=True
+    )
+    assert Path(result.stdout.strip()).parent == Path(sys.executable).parent
+
+
+def test_interrupted_small_setup_is_repaired(tmp_path: Path):
+    setup = Setup(tmp_path)
+    (setup.root / 'kill').touch()
+    assert setup.run('predict')[0] == -signal.SIGKILL
+    (setup.root / '.venv-predict/half-written').touch()
+    (setup.root / 'kill').unlink()
+    setup.calls()
+    assert setup.run('predict') == (0, f'{setup.root}/.venv-predict/bin/python')
+    assert setup.calls() == ['-m venv .venv-predict', INSTALL_SMALL]
+    assert not (setup.root / '.venv-predict/half-written').exists()
+
+
+def test_predict_names_files_from_where_the_user_stands(tmp_path: Path):
+    setup = Setup(tmp_path)
+    result = subprocess.run(
+        [setup.tools / 'bash', setup.root / 'predict.sh', 'a photo.jpg', '--json'],
+        cwd=tmp_path / 'tools',
+        env={'PATH': str(setup.tools)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert setup.calls()[-1] == f'{setup.root}/predict.py a photo.jpg --json'
+    assert 'Setting up .venv-predict' in result.stderr and not result.stdout
+
+
 # ---- what is installed
+
+
+def test_the_small_lock_holds_the_same_versions():
+    locks = [(ROOT / name).read_text() for name in ('requirements.txt', 'requirements-no-deps.txt')]
+    locked = set(re.findall(r'^([\w.-]+==[^\s\\]+(?: ; [^\\]+)?) ', '\n'.join(locks), re.M))
+    small = (ROOT / 'requirements-predict.txt').read_text()
+    chosen = re.findall(r'^[\w.-]+', (ROOT / 'requirements-predict.in').read_text(), re.M)
+    blocks = re.findall(r'^([\w.-]+==[^\s\\]+(?: ; [^\\]+)?) (.*(?:\n +.*)*)', small, re.M)
+    assert {name.split('==')[0] for name, _ in blocks} == set(chosen)
+    assert {name for name, _ in blocks} <= locked
+    assert all('--hash=sha256:' in block for _, block in blocks) and '://' not in small
 
 
 def test_lock_holds_every_requirement_with_hashes_and_no_address():

@@ -4,6 +4,7 @@
 answer holds plain values only.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,10 +60,9 @@ class Rule:
     def judge(self, p_fake: float, harmless: Sequence[float], shorter_side: float | None) -> tuple[str, list[str]]:
         """(verdict, the reasons why it is unsure)."""
         reasons = []
-        if self.unsure and self.unsure[0] <= p_fake <= self.unsure[1]:
-            reasons.append(
-                f'P(fake) from {self.unsure[0]:.2f} to {self.unsure[1]:.2f} was wrong too often in validation'
-            )
+        low, high = self.unsure or (math.inf, -math.inf)
+        if low <= p_fake <= high:
+            reasons.append(f'P(fake) from {low:.2f} to {high:.2f} was wrong too often on the validation data')
         if shorter_side is not None and shorter_side < self.smallest_face:
             reasons.append(
                 f'the face is {shorter_side:.0f} pixels wide, and the smallest trained on was {self.smallest_face:.0f}'
