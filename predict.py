@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     memory.tune_allocator()
+    warnings.simplefilter('ignore')  # Pillow's, of odd metadata
     detector = load(args.checkpoint, args.model)
     sources = find_sources(args.paths, leave_out=args.out)
     doubts = Doubts()

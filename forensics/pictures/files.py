@@ -13,6 +13,9 @@ IMAGE_EXTENSIONS = frozenset(
     ['.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm']
 )
 
+# Pillow knows three dozen more, old ones among them, which have had holes, and EPS, for which it starts a program.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'GIF', 'BMP', 'PPM', 'AVIF')
+
 # Pillow refuses "decompression bombs" only at twice its own limit. No face crop comes near this.
 MAX_PIXELS = 100_000_000
 
@@ -49,7 +52,7 @@ def open_image(path: str | Path, *, upright: bool = False, content: IO[bytes] | 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Pillow warns of odd metadata and big images; we judge size ourselves
-            with Image.open(content or path) as image:
+            with Image.open(content or path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise BrokenImage(path, f'{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}')
                 image.load()
