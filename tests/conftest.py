@@ -121,9 +121,10 @@ def exported_bonus(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp('exported')
     checkpoint = records.load_checkpoint(PROJECT / 'checkpoints' / 'bonus.pt')
-    run = {'model': 'BonusNet', 'dataset': 'fakes_dataset', 'calibration': CALIBRATION}
+    card = {'smallest_face': 80, 'margin': 0.25, 'licence': 'unknown'}
+    run = {'model': 'BonusNet', 'dataset': 'fakes_dataset', 'calibration': CALIBRATION, 'card': card}
     records.save_checkpoint(folder / 'bonus.pt', {'model': checkpoint['model'], 'run': run})
-    card = ['--licence', 'MIT', '--fails-on', 'photographs', '--smallest-face', 80, '--margin', 0.25]
-    arguments = ['-cpp', folder / 'bonus.pt', '-o', folder / 'bonus.onnx', '--data-root', folder, *card]
+    said = ['--licence', 'MIT', '--fails-on', 'photographs']
+    arguments = ['-cpp', folder / 'bonus.pt', '-o', folder / 'bonus.onnx', '--data-root', folder, *said]
     export_onnx.main([str(argument) for argument in arguments])
     return folder / 'bonus.onnx'

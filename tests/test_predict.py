@@ -227,6 +227,7 @@ def test_checkpoints_of_pytorch_give_the_same_answer(ask, call_main, exported_bo
     _, (expected,) = ask(photo)
     _, printed, _ = call_main(predict, '--checkpoint', exported_bonus.with_suffix('.pt'), '--json', photo)
     (found,) = json.loads(printed)['answers']
+    assert found['p_fake'] == pytest.approx(expected['p_fake'], abs=1e-4) and found['verdict'] == expected['verdict']
     assert json.loads(printed)['detector']['temperature'] == 2
 
 
