@@ -16,6 +16,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import options
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     detector = load(args.checkpoint, args.model)
     sources = find_sources(args.paths, leave_out=args.out)
     doubts = Doubts()
-    found = answers(sources, detector, args, doubts)
+    found = with_progress(answers(sources, detector, args, doubts), len(sources))
     if args.json:
         answered = list(found)
         print(json.dumps(records.plain({'detector': about(detector), 'answers': answered}), indent=2, allow_nan=False))
@@ -99,9 +100,53 @@ def load(path: str | Path, model_name: str | None) -> Detector:
 
 
 def answers(sources: list[Source], detector: Detector, args: argparse.Namespace, doubts: Doubts) -> Iterator[dict]:
+    """An answer for each source, in order; those that an earlier run left in --out are not computed again."""
     choices = Choices(args.whole_image, args.frames)
-    for _, answer in answer_all(sources, detector, choices, doubts):
+    if not args.out:
+        yield from (answer for _, answer in answer_all(sources, detector, choices, doubts))
+        return
+    from forensics.judging import reports
+
+    folder, facts = Path(args.out), about(detector)
+    paths = [folder / f'{reports.stem_of(source)}.json' for source in sources]
+    keys = [{'state': state_of(source), 'choices': asdict(choices), 'detector': detector.sha256} for source in sources]
+    stored = [earlier_answer(*each) for each in zip(paths, keys, sources, strict=True)]
+    missing = [source for source, answer in zip(sources, stored, strict=True) if answer is None]
+    computed = answer_all(missing, detector, choices, doubts)
+    for path, key, answer in zip(paths, keys, stored, strict=True):
+        if answer is None:
+            prepared, answer = next(computed)
+            reports.write_report(folder, prepared, answer, detector, facts)
+            records.write_json(path, {'key': key, 'answer': answer})  # last: it says that the report is whole
         yield answer
+    print(f'Reports are in {folder}/', file=sys.stderr)
+
+
+def with_progress(found: Iterator[dict], number: int) -> Iterable[dict]:
+    """A bar where the answers themselves do not run over the screen."""
+    if number == 1 or sys.stdout.isatty() or not sys.stderr.isatty():
+        return found
+    from forensics.running.progress import Progress
+
+    return Progress(found, number, 'files')
+
+
+def state_of(source: Source) -> list | None:
+    try:
+        return source.state
+    except (OSError, ValueError):  # the answer will name the reason
+        return None
+
+
+def earlier_answer(path: Path, key: dict, source: Source) -> dict | None:
+    """The stored answer to the same file, unchanged since, by the same detector."""
+    if not path.exists() or key['state'] is None:
+        return None
+    try:
+        stored = records.read_json(path)
+        return {**stored['answer'], 'file': source.name} if stored['key'] == records.plain(key) else None
+    except (UserError, LookupError, TypeError):  # damaged: it is made anew
+        return None
 
 
 def about(detector: Detector) -> dict:

@@ -128,3 +128,19 @@ def exported_bonus(tmp_path_factory) -> Path:
     arguments = ['-cpp', folder / 'bonus.pt', '-o', folder / 'bonus.onnx', '--data-root', folder, *said]
     export_onnx.main([str(argument) for argument in arguments])
     return folder / 'bonus.onnx'
+
+
+@pytest.fixture(scope='session')
+def exported_with_maps(tmp_path_factory) -> Path:
+    """A small network of timm with random weights, which says where the evidence lies."""
+    import torch
+
+    import export_onnx
+    from models import build_model
+
+    folder = tmp_path_factory.mktemp('exported')
+    torch.manual_seed(0)
+    network = build_model('timm:test_resnet', 'none')
+    records.save_checkpoint(folder / 'net.pt', {'model': network.state_dict(), 'run': {'model': 'timm:test_resnet'}})
+    export_onnx.main(['-cpp', str(folder / 'net.pt'), '--data-root', str(folder)])
+    return folder / 'net.onnx'

@@ -61,11 +61,8 @@ def test_every_command_takes_an_exported_detector(exported_bonus, tiny_root, wor
     assert labels.tolist() == [0] * 6 + [1] * 6
 
 
-def test_evidence_adds_up_to_the_logit(workdir, tiny_root, call_main):
-    save_network('net.pt', 'timm:test_resnet', {'model': 'timm:test_resnet'})
-    status, printed, _ = call_main(export_onnx, '-cpp', 'net.pt', '--images', tiny_root / 'fakes_dataset' / 'val')
-    assert status == 0 and 'Not calibrated' in printed and 'beside PyTorch: at most' in printed
-    detector, images = exported.load('net.onnx'), pictures(tiny_root)
+def test_evidence_adds_up_to_the_logit(exported_with_maps, tiny_root):
+    detector, images = exported.load(exported_with_maps), pictures(tiny_root)
     evidence = detector.answers('evidence', images)
     assert evidence.ndim == 3 and detector.has_evidence and evidence.std() > 0
     np.testing.assert_allclose(evidence.mean((1, 2)), detector.outputs(images, Doubts())[:, 0], atol=1e-4)
@@ -127,6 +124,7 @@ def test_a_network_that_does_not_say_its_name_and_no_data_set(call_main, workdir
     checkpoint = PROJECT / 'checkpoints' / 'bonus.pt'
     status, printed, _ = call_main(export_onnx, '-cpp', checkpoint, '-m', 'BonusNet', '-o', 'b.onnx')
     assert status == 0 and 'P(fake) of 100 pictures (noise) beside PyTorch' in printed and 'Wrote b.onnx' in printed
+    assert 'Not calibrated' in printed and 'not stated' in printed and not exported.load('b.onnx').rule
     assert json.loads(onnxruntime.InferenceSession('b.onnx').get_modelmeta().custom_metadata_map['model']) == 'BonusNet'
 
 

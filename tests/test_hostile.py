@@ -87,6 +87,7 @@ FILES: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     'header_only.png': (lambda: saved(noise(), 'PNG')[:40], UNREADABLE),
     'checksum.png': (lambda: saved(noise(), 'PNG').replace(b'IDAT', b'IDAX'), UNREADABLE),
     'bomb.png': (lambda: png(32_000, 30_000, 1, 0, BOMB), UNREADABLE),
+    'large.png': (lambda: png(9_992, 9_999, 1, 0, b'\0' * (9_999 * (1 + 9_992 // 8))), READABLE),
     'huge.png': (lambda: png(2**31 - 1, 2**31 - 1, 8, 2, b''), UNREADABLE),
     'huge.gif': (lambda: b'GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2D\1\0;', UNREADABLE),
     'huge.bmp': (lambda: HUGE_BMP, UNREADABLE),

@@ -53,7 +53,7 @@ def answer_all(
     """(what was seen, answer) for each source, in order. What cannot be read gets the verdict `unreadable`."""
     import cv2
 
-    threads = min(usable_cores(), len(sources))
+    threads = max(1, min(usable_cores(), len(sources)))
     cv2.setNumThreads(usable_cores() // threads)  # the files are spread over the cores already
     prepare_next = PrepareFor(detector, choices)
     with ThreadPoolExecutor(threads) as pool:

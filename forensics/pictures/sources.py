@@ -1,5 +1,6 @@
 """What a user points at: files, folders, standard input. Read with bounds, since any of it may come from a stranger."""
 
+import hashlib
 import os
 import stat
 import sys
@@ -53,6 +54,8 @@ class Source:
     @property
     def state(self) -> list:
         """Changes when the file does."""
+        if self.data is not None:
+            return [hashlib.sha256(self.data).hexdigest()]
         found = os.stat(self.name)
         return [found.st_size, found.st_mtime_ns]
 
