@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from forensics.data.crops import Settings
 from forensics.judging.detector import Detector
-from forensics.pictures import perturbations
+from forensics.pictures import faces, perturbations
 
 # From the least to the most suspicious; a picture's verdict is that of its most suspicious face.
 VERDICTS = ('no face', 'real', 'unsure', 'fake')
@@ -29,6 +29,7 @@ HARMLESS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 VERSIONS = 1 + len(HARMLESS)
 
+MOST_FACES = 50  # of a picture, the biggest ones
 SEGMENT = 5  # neighbouring frames of a video, of which the most suspicious are told
 
 
@@ -85,19 +86,18 @@ class Seen:
 
 
 def seen_in(image: Image.Image, margin: float | None, whole_image: bool = False) -> list[Seen]:
-    """The faces, the biggest first, cropped like the pictures of a data set; `whole_image` takes the middle square if
-    there is none."""
-    from forensics.pictures import faces  # OpenCV takes a while
-
-    margin = Settings.margin if margin is None else margin
-    found = []
-    for face in faces.find_faces(image):
-        square = faces.square_around(face, image.size, margin)
-        box = {key: round(getattr(face, key), 1) for key in ('x', 'y', 'w', 'h')}
-        found.append(Seen(box, faces.crop_square(image, square, Settings.size)))
+    """The faces, the biggest first; `whole_image` takes the middle square if there is none."""
+    found = [seen_face(image, face, margin) for face in faces.find_faces(image)[:MOST_FACES]]
     if not found and whole_image:
         found.append(Seen(None, faces.crop_square(image, faces.centre_square(image.size), Settings.size)))
     return found
+
+
+def seen_face(image: Image.Image, face: faces.Face, margin: float | None) -> Seen:
+    """The face, cropped like the pictures of a data set."""
+    square = faces.square_around(face, image.size, Settings.margin if margin is None else margin)
+    box = {key: round(getattr(face, key), 1) for key in ('x', 'y', 'w', 'h')}
+    return Seen(box, faces.crop_square(image, square, Settings.size))
 
 
 def versions(crop: Image.Image) -> list[Image.Image]:

@@ -25,7 +25,6 @@ from forensics.pictures.video import sample_frames
 
 BATCH = 8  # files that are scored together
 HEAD = 16 * 2**20  # of a video, searched for what it says of itself
-MOST_FACES = 50  # of a picture
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class PrepareFor:
     def picture(self, source: Source) -> Prepared:
         content = source.content()
         image = open_image(source.name, upright=True, content=io.BytesIO(content))
-        seen = answers.seen_in(image, self.margin, self.choices.whole_image)[:MOST_FACES]
+        seen = answers.seen_in(image, self.margin, self.choices.whole_image)
         images = [version for face in seen for version in answers.versions(face.crop)]
         said = provenance.claims(content)
 
@@ -115,7 +114,7 @@ class PrepareFor:
         content = None if source.data is None else io.BytesIO(source.data)
         for second, frame in sample_frames(source.name, self.choices.frames, content):
             seconds.append(second)
-            seen.append(answers.seen_in(frame, self.margin, self.choices.whole_image)[:MOST_FACES])
+            seen.append(answers.seen_in(frame, self.margin, self.choices.whole_image))
         said = provenance.claims(source.head(HEAD))
 
         def finish(p_fake: np.ndarray) -> dict:
