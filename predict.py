@@ -101,7 +101,7 @@ def load(path: str | Path, model_name: str | None) -> Detector:
 
 def answers(sources: list[Source], detector: Detector, args: argparse.Namespace, doubts: Doubts) -> Iterator[dict]:
     """An answer for each source, in order; those that an earlier run left in --out are not computed again."""
-    choices = Choices(args.whole_image, args.frames)
+    choices = Choices(args.whole_image, args.frames, keep_copies=bool(args.out))
     if not args.out:
         yield from (answer for _, answer in answer_all(sources, detector, choices, doubts))
         return

@@ -184,6 +184,9 @@ def test_every_hostile_file_is_answered_or_named(hostile, run_script, exported_b
     found = {os.path.basename(answer['file']): answer for answer in json.loads(done.stdout)['answers']}
     wrong = {name: found.get(name) for name in expected if found.get(name, {}).get('verdict') not in expected[name]}
     assert not wrong and found.keys() == expected.keys()
+    for name in expected:  # refused before anything is decoded
+        if name.startswith(('bomb', 'huge')):
+            assert found[name]['reasons'] == ['more than 100,000,000 pixels']
     assert all(answer['reasons'][0] for answer in found.values() if answer['verdict'] == 'unreadable')
     assert sorted(os.walk(folder.parent)) == before and not list(workdir.iterdir())
 

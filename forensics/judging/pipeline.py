@@ -23,7 +23,9 @@ from forensics.pictures.files import open_image
 from forensics.pictures.sources import Source, is_video
 from forensics.pictures.video import sample_frames
 
-BATCH = 8  # files that are scored together
+BATCH = 4  # files that are scored together
+AHEAD = 2  # files a core that are prepared while others are scored
+WIDEST = 1024  # pixels of the copy for a report
 HEAD = 16 * 2**20  # of a video, searched for what it says of itself
 
 
@@ -33,6 +35,7 @@ class Choices:
 
     whole_image: bool = False
     frames: int = 32
+    keep_copies: bool = False  # for reports
 
 
 @dataclass
@@ -42,7 +45,7 @@ class Prepared:
     source: Source
     images: list[Image.Image]  # to be scored
     finish: Callable[[np.ndarray], dict]  # their P(fake) -> the answer
-    picture: Image.Image | None = None
+    copy: Image.Image | None = None  # of the picture, smaller
     seen: list[Seen] = field(default_factory=list)
 
 
@@ -56,7 +59,7 @@ def answer_all(
     cv2.setNumThreads(usable_cores() // threads)  # the files are spread over the cores already
     prepare_next = PrepareFor(detector, choices)
     with ThreadPoolExecutor(threads) as pool:
-        prepared = in_order(pool, prepare_next, sources, ahead=threads + BATCH)
+        prepared = in_order(pool, prepare_next, sources, ahead=AHEAD * threads)
         while batch := list(itertools.islice(prepared, BATCH)):
             images = [image for each in batch for image in each.images]
             p_fake = detector.probability(detector.outputs(images, doubts)) if images else np.zeros(0)
@@ -100,14 +103,21 @@ class PrepareFor:
         image = open_image(source.name, upright=True, content=io.BytesIO(content))
         seen = answers.seen_in(image, self.margin, self.choices.whole_image)
         images = [version for face in seen for version in answers.versions(face.crop)]
-        said = provenance.claims(content)
+        said, size = provenance.claims(content), image.size
 
         def finish(p_fake: np.ndarray) -> dict:
             rows = p_fake.reshape(len(seen), answers.VERSIONS)
-            answer = answers.picture_answer(image.size, seen, rows, self.rule)
+            answer = answers.picture_answer(size, seen, rows, self.rule)
             return named(source, {**answer, 'says_of_itself': said})
 
-        return Prepared(source, images, finish, image, seen)
+        return Prepared(source, images, finish, self.copy_of(image), seen)
+
+    def copy_of(self, image: Image.Image) -> Image.Image | None:
+        """Files wait for their scores, and of large ones only a few would fit into memory."""
+        if not self.choices.keep_copies:
+            return None
+        scale = min(1.0, WIDEST / max(image.size))
+        return image.resize([max(1, round(scale * side)) for side in image.size], Image.Resampling.LANCZOS)
 
     def video(self, source: Source) -> Prepared:
         seconds, seen = [], []

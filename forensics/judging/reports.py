@@ -22,7 +22,6 @@ from forensics.judging.pipeline import Prepared
 from forensics.pictures.sources import Source, printable
 
 COLOURS = {'fake': '#b3261e', 'real': '#1b6e3c', 'unsure': '#8a5a00', 'no face': '#555', 'unreadable': '#555'}
-WIDEST = 1024  # pixels of the annotated copy
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -49,8 +48,8 @@ def write_report(folder: Path, prepared: Prepared, answer: dict, detector: Detec
     """The page (.html), of a picture also the annotated copy (.jpg) and each face's heat map (.png)."""
     stem = stem_of(prepared.source)
     body = [heading(answer)]
-    if prepared.picture is not None:
-        copy = annotated(prepared.picture, answer['faces'])
+    if prepared.copy is not None:
+        copy = annotated(prepared.copy, answer)
         save(copy, folder / f'{stem}.jpg', quality=90)
         body.append(f'<p>{inline(copy, "The picture with a box around each face")}</p>')
         maps = heat_maps(detector, [face.crop for face in prepared.seen])
@@ -73,12 +72,11 @@ def save(image: Image.Image, path: Path, **options) -> None:
 # --- pictures ------------------------------------------------------------
 
 
-def annotated(picture: Image.Image, faces: list[dict]) -> Image.Image:
-    """A smaller copy with a numbered box around each face."""
-    scale = min(1.0, WIDEST / max(picture.size))
-    copy = picture.resize([max(1, round(scale * side)) for side in picture.size], Image.Resampling.LANCZOS)
+def annotated(copy: Image.Image, answer: dict) -> Image.Image:
+    """The smaller copy with a numbered box around each face."""
+    copy, scale = copy.copy(), copy.width / answer['width']
     draw, font = ImageDraw.Draw(copy), ImageFont.load_default(18)
-    for number, face in enumerate(faces, start=1):
+    for number, face in enumerate(answer['faces'], start=1):
         if face['box']:
             x, y, w, h = (scale * face['box'][key] for key in ('x', 'y', 'w', 'h'))
             label, colour = f' {number}: {face["verdict"]} ', COLOURS[face['verdict']]
