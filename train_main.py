@@ -17,6 +17,7 @@ from forensics.data.parts import Part, files_of
 from forensics.running import distributed, runtime, starting
 from models import build_with_origin, get_spec
 from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
+from utils import get_nof_params
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -91,7 +92,8 @@ def main(argv: list[str] | None = None) -> None:
         workers=args.workers,
         precision=args.precision,
     )
-    trainer.run(args.epochs, logging_parameters, facts=describe(args, origin, parts, left_out), resume=args.resume)
+    facts = {'parameters': get_nof_params(model), **describe(args, origin, parts, left_out)}
+    trainer.run(args.epochs, logging_parameters, facts=facts, resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
 
@@ -111,6 +113,7 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
         'seed': args.seed,
         'backbone_weights': origin,
         'data': {name: Part.of(args.dataset, name, part).facts(files_of(part)) for name, part in parts.items()},
+        'data_source': card.get('source'),
         'skipped': list(left_out),
         'processes': distributed.size(),
         'commit': records.commit(),

@@ -204,7 +204,8 @@ class Trainer:
                 results = (*self.train_one_epoch(), *self.validate(), *self.test())
                 for metric, value in zip(METRICS, results, strict=True):
                     log[metric].append(value)
-                print(self._summary(epochs, log, time.monotonic() - start), flush=True)
+                log.setdefault('seconds', []).append(time.monotonic() - start)
+                print(self._summary(epochs, log), flush=True)
                 if self.blind:
                     print(BLIND, flush=True)
                 if log['val_acc'][-1] > best_accuracy:
@@ -226,13 +227,13 @@ class Trainer:
         """Append the run to the list in out/{dataset}_{model}_{optimizer}.json."""
         records.append_run(records.log_path(OUTPUT_DIR, logging_parameters.run_name), data)
 
-    def _summary(self, epochs: int, log: dict, seconds: float) -> str:
+    def _summary(self, epochs: int, log: dict) -> str:
         values = {metric: log[metric][-1] for metric in METRICS}
         parts = [
             f'{part} loss {values[f"{part}_loss"]:.4f}, accuracy {values[f"{part}_acc"]:.2f}'
             for part in ('train', 'val', 'test')
         ]
-        return f'Epoch {self.epoch}/{epochs}: {"; ".join(parts)}  ({seconds:.1f} s)'
+        return f'Epoch {self.epoch}/{epochs}: {"; ".join(parts)}  ({log["seconds"][-1]:.1f} s)'
 
     # --- checkpoints ------------------------------------------------------------
 

@@ -76,6 +76,11 @@ def read_card(folder: str | Path) -> dict:
     return content
 
 
+def is_drawn(source: str | None) -> bool:
+    """True if the source on a data set's card is ours, and its pictures are drawings."""
+    return str(source or '').startswith('drawn by make_demo_data.py')
+
+
 def read_manifest(folder: str | Path) -> dict[str, dict[str, str]]:
     """{file: its row} of the manifest.csv that preprocessing.py leaves in a data set, a file being 'train/real/a.png';
     {} if there is none."""
@@ -107,7 +112,7 @@ def fingerprint(folder: str | Path, files: list[str] | None = None) -> str:
     instead of the sizes: other processors round differently, and a few pixels are some grey levels off.
     """
     card = read_card(Path(folder).parent)
-    drawn = str(card.get('source', '')).startswith('drawn by make_demo_data.py')
+    drawn = is_drawn(card.get('source'))
     # The file names of two parts may be the same.
     digest = hashlib.sha256(json.dumps([Path(folder).name, card], sort_keys=True).encode() if drawn else b'')
     for file in class_files(folder) if files is None else files:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from forensics import records
+from forensics.data import datasets
 from forensics.data.parts import Part, labels_of
 from forensics.judging import scoring
 
@@ -126,6 +127,7 @@ class Detector(ABC):
             'detector': self.file.stem,
             'model': self.name,
             'dataset': part.dataset,
+            'data_source': datasets.read_card(part.home).get('source'),
             'backbone_weights': self.backbone_weights,
         }
         records.write_scores(path, list(files), labels_of(files), outputs, **facts, **key, unreadable=unreadable)

@@ -1,0 +1,222 @@
+"""What runs left on disk, read once. A record that is bad or half-written is named in `broken` and skipped."""
+
+import contextlib
+import csv
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from forensics import records
+from forensics.data import datasets
+from forensics.data.parts import Part
+from forensics.errors import UserError
+from forensics.judging import scoring
+from forensics.reporting.page import Html, Source, joined, mark
+
+NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
+
+
+@dataclass
+class Run:
+    """One training."""
+
+    name: str  # of its log, and of its checkpoint
+    log: dict
+    newest: bool  # of its log: the one whose checkpoint is kept
+    source: Source
+
+    @property
+    def facts(self) -> dict:
+        return self.log.get('run') or {}
+
+    @property
+    def best(self) -> int:
+        return records.best_epoch(self.log)
+
+    @property
+    def fingerprint(self) -> str | None:
+        return ((self.facts.get('data') or {}).get('test') or {}).get('fingerprint')
+
+    @property
+    def is_classical(self) -> bool:
+        return (self.log.get('optimizer') or {}).get('name') == 'svm'
+
+
+@dataclass
+class Scored:
+    """A detector's scores of a test part."""
+
+    detector: str
+    record: dict
+    labels: np.ndarray
+    logits: np.ndarray
+    source: Source
+
+    @property
+    def reason(self) -> str | None:
+        """Why no metric can be derived."""
+        return scoring.undefined(self.labels, self.logits)
+
+    @functools.cached_property
+    def auc(self) -> float | None:
+        return scoring.auc(self.labels, self.logits)
+
+    @functools.cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the AuC, over images. It takes up to half a second, so no table of many detectors asks for it."""
+        return scoring.auc_interval(self.labels, self.logits)
+
+
+class Evidence:
+    """Records below `folder` (out/), looked at beside the checkpoints and the data sets that are here."""
+
+    def __init__(self, folder: str | Path, checkpoints: str | Path):
+        self.folder, self.checkpoints = Path(folder), Path(checkpoints)
+        self.broken: dict[str, str] = {}  # path -> why it is skipped
+        self.runs = [run for path in self._files('*.json') if path.name not in NO_LOGS for run in self._runs(path)]
+        self.scores = {path.stem: found for path in self._files('scores/*__test.json') if (found := self._scored(path))}
+        self.metrics = self._objects('metrics/*.json', 'metrics')
+        self.comparisons = self._objects('comparisons/*.json', 'pairs')
+        self.audits = self._objects('audits/*.json', 'problems')
+        self.benchmark = self._objects('benchmark.json', 'rows').get('benchmark', {})
+        self.parameters = self._objects('nof_params.json', 'networks').get('nof_params', {})
+        self.bonus = self._objects('bonus.json', 'accuracy').get('bonus', {})
+        self.searches = {path.stem: self._try(path, read_table) or [] for path in self._files('*_search.csv')}
+        self.drawn = self._origins()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _files(self, pattern: str) -> list[Path]:
+        return sorted(self.folder.glob(pattern))
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _try(self, path: Path, read: Callable):
+        try:
+            return read(path)
+        except UserError as error:
+            self.broken[str(path)] = str(error)
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            self.broken[str(path)] = f'{path} is not as expected ({error!r}). Make it again, or remove it.'
+        return None
+
+    def _runs(self, path: Path) -> list[Run]:
+        found = []
+        for place, log in enumerate(self._try(path, records.read_runs) or []):
+            newest = place == len(records.read_runs(path)) - 1
+            source = Source(f'{self.name(path)}[{"last" if newest else place}]')
+            run = Run(path.stem, log, newest, source)
+            if self._try(path, lambda _, run=run: check(run)):
+                found.append(run)
+        return found
+
+    def _scored(self, path: Path) -> Scored | None:
+        def read(path: Path) -> Scored:
+            record = records.read_scores(path)
+            detector = path.stem.split('__')[0]
+            self._check_checkpoint(path, detector, record)
+            logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
+            return Scored(detector, record, np.asarray(record['labels']), logits, Source(self.name(path)))
+
+        return self._try(path, read)
+
+    def _check_checkpoint(self, path: Path, detector: str, record: dict) -> None:
+        """Raise if the checkpoint was trained anew after it was scored."""
+        for suffix in ('.pt', '.npz'):
+            checkpoint = self.checkpoints / (detector + suffix)
+            # Reading every checkpoint would take minutes, so only those are read that are younger than their scores.
+            if checkpoint.is_file() and checkpoint.stat().st_mtime > path.stat().st_mtime:
+                digest = record.get('checkpoint_sha256')
+                if digest and digest != records.file_digest(checkpoint):
+                    raise UserError(
+                        f'{path} holds the scores of another {checkpoint}, which was trained anew since. Score it '
+                        f'again with `python numerical_analysis.py -cpp {checkpoint} ...`.'
+                    )
+
+    def _objects(self, pattern: str, needed: str) -> dict[str, dict]:
+        def read(path: Path) -> dict:
+            record = records.read_json(path)
+            if not isinstance(record, dict) or needed not in record:
+                raise UserError(f'{path} has no "{needed}": it is not the record that belongs there. Make it again.')
+            return record
+
+        found = {path.stem: self._try(path, read) for path in self._files(pattern)}
+        return {name: record for name, record in found.items() if record}
+
+    # --- what belongs together -----------------------------------------------------------------------------------------
+
+    def newest(self, name: str) -> Run | None:
+        return next((run for run in self.runs if run.name == name and run.newest), None)
+
+    def scores_of(self, run: Run) -> Scored | None:
+        """The scores of its own data set's test part, unless they are of other data or of a later training."""
+        dataset = Path(run.log['dataset']).name
+        found = self.scores.get(records.scores_path('', run.name, dataset).stem) if run.newest else None
+        if found and run.fingerprint and found.record.get('data_fingerprint', run.fingerprint) != run.fingerprint:
+            return None
+        return found
+
+    # --- demo data and random weights ------------------------------------------------------------------------------------
+
+    def _origins(self) -> dict[str, bool]:
+        """{fingerprint or name of data: whether they are drawings}, as records and the data sets here say."""
+        found: dict[str, bool] = {}
+        names = {'fakes_dataset', 'synthetic_dataset'}
+        for facts in (run.facts for run in self.runs):
+            names.add(str(facts.get('dataset')))
+            if 'data_source' in facts:
+                parts = (facts.get('data') or {}).values()
+                found |= {part['fingerprint']: datasets.is_drawn(facts['data_source']) for part in parts}
+        for scored in self.scores.values():
+            names.add(str(scored.record.get('dataset')))
+            if 'data_source' in scored.record:
+                found[scored.record.get('data_fingerprint')] = datasets.is_drawn(scored.record['data_source'])
+        for name in names:
+            with contextlib.suppress(UserError, OSError):
+                folder = datasets.find_dataset(name)
+                found[name] = datasets.is_drawn(datasets.read_card(folder).get('source'))
+                found |= {part.fingerprint: found[name] for part in Part.all_in(folder)}
+        for facts in [run.facts for run in self.runs] + [scored.record for scored in self.scores.values()]:
+            if datasets.is_drawn(facts.get('data_source')):
+                found.setdefault(facts.get('dataset'), True)
+        return found
+
+    def marks(self, dataset: str, fingerprint: str | None = None, weights: str | None = None) -> Html:
+        """What must be known beside any number or figure of these data and weights."""
+        drawn = self.drawn.get(fingerprint or Path(dataset).name)
+        marks = []
+        if drawn:
+            marks.append(mark('demo data'))
+        elif drawn is None:
+            marks.append(mark('origin of the data unknown'))
+        if weights == 'random':
+            marks.append(mark('random backbone weights'))
+        return joined(marks)
+
+    def marks_of(self, run: Run) -> Html:
+        return self.marks(run.log['dataset'], run.fingerprint, run.facts.get('backbone_weights'))
+
+    def marks_of_scored(self, scored: Scored) -> Html:
+        record = scored.record
+        return self.marks(str(record.get('dataset')), record.get('data_fingerprint'), record.get('backbone_weights'))
+
+
+def check(run: Run) -> bool:
+    """Raise if the log lacks what every reader needs."""
+    missing = [key for key in ('model', 'dataset') if not isinstance(run.log.get(key), str)]
+    if missing:
+        raise UserError(f'{run.source.name} lacks {", ".join(missing)}; make it with `python train_main.py ...`.')
+    best = run.best  # raises if there is no epoch
+    values = [run.log['val_acc'][best], run.log['test_acc'][best]]
+    if not all(isinstance(value, (int, float)) for value in values):
+        raise UserError(f'{run.source.name} has no accuracy that is a number; make it with `python train_main.py ...`.')
+    return True
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline='', encoding='utf-8') as opened:
+        return list(csv.DictReader(opened))
