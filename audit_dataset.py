@@ -6,7 +6,8 @@
 PATH is a data set's folder, a folder of several data sets, or a data set's name. Reported: exact and near-duplicates
 across parts and across classes, groups that cross parts (from manifest.csv), the balance of the classes, and the
 shortcut probe: how well file size, image size, JPEG tables, EXIF, mean colour and blur tell the classes apart alone.
-A page of text, a record in out/audits/, and a figure of the nearest pairs. The exit status is 1 when something is wrong.
+A page of text, a record in out/audits/, and a figure of the nearest pairs. The exit status is 1 when something is
+wrong.
 """
 
 import argparse

@@ -26,7 +26,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     parser.add_argument('--records', default=OUTPUT_DIR, metavar='FOLDER', help='(default: %(default)s)')
     parser.add_argument('-o', '--output', metavar='FILE', help=f'the page (default: {OUTPUT_DIR}/report.html)')
-    parser.add_argument('--width', type=options.positive, default=1100, help='of its figures (default: %(default)s pixels)')
+    parser.add_argument(
+        '--width', type=options.positive, default=1100, help='of its figures (default: %(default)s pixels)'
+    )
     parser.add_argument('--no-pdf', action='store_true', help='write the page alone')
     parser.add_argument('--check', action='store_true', help='compare the stored page with the records')
     options.add_data_root(parser)

@@ -9,7 +9,7 @@ from PIL import Image
 from forensics.judging import plots
 from forensics.reporting.page import Html, code, element, paragraph, say
 
-QUALITY = 85  # of JPEG, which a PDF takes over as it is; its size would be ten times that with other kinds
+QUALITY = 80  # of JPEG, which a PDF takes over as it is; with WebP its size would be five times that
 
 
 class Album:
@@ -21,7 +21,7 @@ class Album:
     def has(self, file: str) -> bool:
         return (self.folder / file).is_file()
 
-    def show(self, file: str, caption, alt: str, command: str = '') -> Html:
+    def show(self, file: str, caption, alt: str, command: str = '', wide: bool = False) -> Html:
         """A command's figure, or the command that draws it."""
         path = self.folder / file
         if not path.is_file():
@@ -30,7 +30,7 @@ class Album:
             return framed(Html(''), caption)
         try:
             with Image.open(path) as opened:
-                return framed(self._picture(opened.convert('RGB'), alt), caption)
+                return framed(self._picture(opened.convert('RGB'), alt), caption, wide)
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for a damaged PNG
             self.broken[str(path)] = f'{path} cannot be read as a picture ({error}). Draw it again with `{command}`.'
             return paragraph(say('{} cannot be read. Draw it again: {}', path.name, code(command)))
@@ -48,12 +48,24 @@ class Album:
     def _picture(self, image: Image.Image, alt: str) -> Html:
         if image.width > self.width:
             image = image.resize((self.width, round(image.height * self.width / image.width)), Image.Resampling.LANCZOS)
-        file = io.BytesIO()
-        image.save(file, 'JPEG', quality=QUALITY, optimize=True)
-        data = 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode()
         size = {'width': image.width, 'height': image.height}
-        return Html(element('img', src=data, alt=alt, **size).removesuffix('</img>'))
+        return Html(element('img', src=data_uri(image), alt=alt, **size).removesuffix('</img>'))
 
 
-def framed(picture: Html, caption) -> Html:
-    return element('figure', picture, element('figcaption', caption))
+def data_uri(image: Image.Image) -> str:
+    """As PNG of few colours or as JPEG, whichever is smaller: lines and letters are one, faces the other."""
+    kinds = {
+        'png': (image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE), {}),
+        'jpeg': (image, {'quality': QUALITY}),
+    }
+    found = {}
+    for kind, (picture, options) in kinds.items():
+        file = io.BytesIO()
+        picture.save(file, kind, **options)
+        found[kind] = file.getvalue()
+    smaller = min(found, key=lambda kind: len(found[kind]))
+    return f'data:image/{smaller};base64,' + base64.b64encode(found[smaller]).decode()
+
+
+def framed(picture: Html, caption, wide: bool = False) -> Html:
+    return element('figure', picture, element('figcaption', caption), **({'class_': 'wide'} if wide else {}))

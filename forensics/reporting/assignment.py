@@ -76,16 +76,10 @@ class Question(NamedTuple):
 def best_accuracy(evidence: Evidence, path: Path) -> Html:
     log = records.last_run(path)
     run = Run(path.stem, log, True, Source(f'{evidence.name(path)}[last]'))
-    show, best = run.source.show, run.best
-    answer = say(
-        '{} (epoch {}, validation {})',
-        show(log['test_acc'][best], '{:.2f}%', 'test_acc at the best val_acc'),
-        show(best + 1, '{}', 'epoch of the best val_acc'),
-        show(log['val_acc'][best], '{:.2f}%', 'best val_acc'),
-    )
+    answer = say('{} (epoch {}, validation {})', run.test_accuracy(), run.best_epoch(), run.validation())
     constant = scoring.run_constant_accuracy(log)
     if constant is not None:
-        constant = show(constant, '{:.2f}%', 'accuracy of a constant predictor')
+        constant = run.source.show(constant, '{:.2f}%', 'accuracy of a constant predictor')
         answer = say('{}; a constant predictor: {}', answer, constant)
     return joined([answer, origin(run.facts.get('backbone_weights'))])
 
@@ -148,17 +142,15 @@ def training_words(training: Training, evidence: Evidence) -> Html:
     run = evidence.newest(training.name)
     if run is None:
         return say('Not trained yet: {}', code(training.command))
-    show, log, epochs = run.source.show, run.log, len(run.log['val_acc'])
-    words = say(
-        'Trained for {} epochs with {}',
-        show(epochs, '{}', 'epochs'), (log.get('optimizer') or {}).get('name', 'an optimizer that is not recorded'),
-    )  # fmt: skip
-    if seconds := log.get('seconds'):
-        words = say('{} in {} s', words, show(sum(seconds), '{:.0f}', 'seconds'))
-    accuracy = findings.curve(log, 'train_acc')
+    optimizer = run.log.get('optimizer', {}).get('name', 'an optimizer that is not recorded')
+    words = say('Trained for {} epochs with {}', run.epochs(), optimizer)
+    if run.log.get('seconds'):
+        words = say('{} in {}', words, run.duration())
+    accuracy = findings.curve(run.log, 'train_acc')
     if accuracy is not None:
-        ends = [show(log['train_acc'][place], '{:.2f}%', f'train_acc[{place % epochs + 1}]') for place in (0, -1)]
-        words = say('{}; the training accuracy goes from {} to {}', words, *ends)
+        ends = ((0, 1), (-1, len(accuracy)))
+        first, last = (run.source.show(run.log['train_acc'][i], '{:.2f}%', f'train_acc[{epoch}]') for i, epoch in ends)
+        words = say('{}; the training accuracy goes from {} to {}', words, first, last)
     return say('{}.{}', words, evidence.marks_of(run))
 
 
@@ -167,14 +159,19 @@ def sense_of_the_log(evidence: Evidence) -> Html:
     if run is None:
         return say('No log yet: {}', code(FAKES.command))
     keys = [f'{part}_{quantity}' for part in ('train', 'val', 'test') for quantity in ('loss', 'acc')]
-    odd = [key for key in keys if findings.curve(run.log, key) is None or len(run.log[key]) != len(run.log['val_acc'])]
-    odd += [key for key in keys if key.endswith('acc') and key not in odd and not all(0 <= a <= 100 for a in run.log[key])]
+    curves = {key: findings.curve(run.log, key) for key in keys}
+    odd = [
+        key
+        for key, curve in curves.items()
+        if curve is None or len(curve) != len(run.log['val_acc']) or curve.min() < 0
+    ]
+    odd += [key for key in keys if key.endswith('acc') and key not in odd and curves[key].max() > 100]
     if odd:
         return say('Not wholly: {} should hold one number for each epoch.', ', '.join(odd))
     return say(
-        'Yes. It names model, data set and optimizer and holds six lists with one number for each of the {} epochs: loss '
-        'and accuracy (in percent) of the training, validation and test part. {}',
-        run.source.show(len(run.log['val_acc']), '{}', 'epochs'), findings.course(run),
+        'Yes. It names model, data set and optimizer and holds six lists with one number for each of the {} epochs: '
+        'loss and accuracy (in percent) of the training, validation and test part. {}',
+        run.epochs(), findings.course(run),
     )  # fmt: skip
 
 
@@ -186,8 +183,8 @@ def course_words(training: Training, evidence: Evidence) -> Html:
 def why_mirrored(evidence: Evidence) -> Html:
     words = Html(
         'The two outputs say the same in opposite directions. Cross-entropy sees only their difference, so training '
-        'raises one where it lowers the other: an image with a high "fake" score has a low "real" score. Ordered by the '
-        'first score the images stand the other way round, and the curve is mirrored: AuC becomes 1 − AuC.'
+        'raises one where it lowers the other: an image with a high "fake" score has a low "real" score. Ordered by '
+        'the first score the images stand the other way round, and the curve is mirrored: AuC becomes 1 − AuC.'
     )
     scored = evidence.scores.get(Path(FAKES.scores).stem)
     if scored is None or scored.reason:
@@ -203,7 +200,10 @@ def why_mirrored(evidence: Evidence) -> Html:
 def sense_of_the_kind(evidence: Evidence) -> Html | str:
     scored = evidence.scores.get(Path(SYNTHETIC.scores).stem)
     if scored is None:
-        return say('What kind of classifier it is, is not known yet: {}', code(SYNTHETIC.checkpoint_command('numerical_analysis.py')))
+        return say(
+            'What kind of classifier it is, is not known yet: {}',
+            code(SYNTHETIC.checkpoint_command('numerical_analysis.py')),
+        )
     traces = (
         'Swapped faces show seams, blurred patches and colours that do not fit, which a few large filters can see. '
         'A generated face is one whole picture without a seam; its traces lie in the finest texture.'
@@ -222,7 +222,9 @@ def pretraining(evidence: Evidence) -> Html:
     words = 'On ImageNet: 1.28 million photographs of 1000 kinds of things (its authors also used JFT, a private set).'
     if run is None:
         return Html(words)
-    return say('{} The network here began with these weights: {}.', words, run.facts.get('backbone_weights') or 'not recorded')
+    return say(
+        '{} The network here began with these weights: {}.', words, run.facts.get('backbone_weights') or 'not recorded'
+    )
 
 
 def why_better(evidence: Evidence) -> Html | str:
@@ -246,14 +248,21 @@ def why_better(evidence: Evidence) -> Html | str:
 
 def maps_words(evidence: Evidence) -> Html:
     words = [Html(
-        'Each pixel\'s brightness says how much the score of the true class would change with it. Bright spots on the face '
-        'or along its border mean that the decision hangs on them; a map spread over the whole picture means a trace that is '
-        'everywhere, or a network that has found nothing. The mean maps average this over the whole test part.'
+        'Each '
+        'pixel\'s brightness says how much the score of the true class would change with it. Bright spots on the face '
+        'or along its border mean that the decision hangs on them; a map spread over the whole picture means a trace '
+        'that is everywhere, or a network that has found nothing. The mean maps average this over the whole test part.'
     )]  # fmt: skip
     for training in (FAKES, XCEPTION):
         scored = evidence.scores.get(Path(training.scores).stem)
         if scored and findings.kind_of(scored) in ('constant', 'chance'):
-            words.append(say('{} on {} does not tell real from fake, so its maps explain no knowledge.', training.model, training.dataset))
+            words.append(
+                say(
+                    '{} on {} does not tell real from fake, so its maps explain no knowledge.',
+                    training.model,
+                    training.dataset,
+                )
+            )
     return joined(words, ' ')
 
 
@@ -266,9 +275,10 @@ def grad_cam_package(evidence: Evidence) -> Html:
 
 def bonus_words(evidence: Evidence) -> Html:
     return say(
-        'BonusNet: one plain and three depthwise separable convolutions, pooled to a mean and a maximum over the picture. '
-        'A seam or a blurred patch may lie anywhere, and the maximum finds a single spot that differs. Separable '
-        'convolutions and the missing dense layers keep it small. How its weights were made: checkpoints/bonus.md.{}',
+        'BonusNet: one plain and three depthwise separable convolutions, pooled to a mean and a maximum over the '
+        'picture. A seam or a blurred patch may lie anywhere, and the maximum finds a single spot that differs. '
+        'Separable convolutions and the missing dense layers keep it small. How its weights were made: '
+        'checkpoints/bonus.md.{}',
         evidence.marks('fakes_dataset'),
     )
 
@@ -315,7 +325,7 @@ SAMPLES = Figure(
 
 
 def about_training(number: str, training: Training) -> Question:
-    asks = f'{training.model} on {training.dataset}: test accuracy at the best validation accuracy'
+    asks = f'Test accuracy at the best validation accuracy: {training.model} on {training.dataset}'
     return Question(number, asks, '', f'{training.name}.json', training.command, best_accuracy)
 
 
@@ -331,8 +341,8 @@ def about_parameters(number: str, asks: str, key: str, words: str = '') -> Quest
 QUESTIONS = (
     Question(
         '1', 'Implement __getitem__ and __len__ of FacesDataset',
-        'Real images come first, then fakes, each sorted by name, so that the order does not depend on the file system. '
-        'An item is (image, label): 0 real, 1 fake; the transform is applied where there is one.',
+        'Real images come first, then fakes, each sorted by name, so that the order does not depend on the file '
+        'system. An item is (image, label): 0 real, 1 fake; the transform is applied where there is one.',
         shows=(('faces_dataset.py', 'FacesDataset.__len__'), ('faces_dataset.py', 'FacesDataset.__getitem__')),
     ),
     Question('2', 'Samples of the two data sets', figures=(SAMPLES,)),
@@ -347,68 +357,73 @@ QUESTIONS = (
     ),
     Question('5', 'Train SimpleNet on the deepfakes', partial(training_words, FAKES), training=FAKES),
     Question('6', 'The JSON of the training: does it make sense?', sense_of_the_log, training=FAKES),
-    Question('7', 'Loss and accuracy of SimpleNet on the deepfakes', partial(course_words, FAKES), figures=curves(FAKES)),
+    Question('7', 'Loss and accuracy of SimpleNet on the deepfakes', partial(course_words, FAKES),
+             figures=curves(FAKES), training=FAKES),
     about_training('8', FAKES),
-    about_scores('9', 'fakes_dataset, test: fake to real images', FAKES, proportion),
+    about_scores('9', 'Fake to real images in the test part of fakes_dataset', FAKES, proportion),
     about_scores(
-        '10', 'SimpleNet on fakes_dataset: AuC of the scores', FAKES, aucs, figures=roc_and_det(FAKES),
+        '10', 'AuC of the scores: SimpleNet on fakes_dataset', FAKES, aucs, figures=roc_and_det(FAKES),
         shows=(('numerical_analysis.py', 'plot_roc_curve'), ('numerical_analysis.py', 'plot_det_curve')),
     ),
     Question('11', 'Why do the graphs of the first and of the second score differ so?', why_mirrored),
     Question('12', 'Train SimpleNet on the synthetic faces', partial(training_words, SYNTHETIC), training=SYNTHETIC),
     Question('13', 'Loss and accuracy of SimpleNet on the synthetic faces', partial(course_words, SYNTHETIC),
-             figures=curves(SYNTHETIC)),
+             figures=curves(SYNTHETIC), training=SYNTHETIC),
     about_training('14', SYNTHETIC),
-    about_scores('15', 'synthetic_dataset, test: synthetic to real images', SYNTHETIC, proportion),
-    about_scores('16', 'SimpleNet on synthetic_dataset: what kind of classifier', SYNTHETIC, kind_of_classifier),
+    about_scores('15', 'Synthetic to real images in the test part of synthetic_dataset', SYNTHETIC, proportion),
+    about_scores('16', 'What kind of classifier is SimpleNet on synthetic_dataset?', SYNTHETIC, kind_of_classifier),
     Question('17', 'Looking at samples of both data sets, does this result make sense?', sense_of_the_kind,
              figures=(SAMPLES,)),
     Question('18', 'What is Xception pre-trained on?', pretraining),
     Question(
         '19', 'What are the basic building blocks of Xception?',
-        'Depthwise separable convolutions: a small filter for each channel by itself, then a 1x1 convolution across the '
-        'channels, with batch normalisation and ReLU. 36 convolutional layers stand in 14 modules; all but the first and '
-        'the last module have a linear shortcut around them, as in ResNet.',
+        'Depthwise separable convolutions: a small filter for each channel by itself, then a 1x1 convolution across '
+        'the channels, with batch normalisation and ReLU. 36 convolutional layers stand in 14 modules; all but the '
+        'first and the last module have a linear shortcut around them, as in ResNet.',
     ),
     Question('20', 'What is Xception pre-trained on? (the assignment asks twice)', 'On ImageNet; see question 18.'),
-    about_parameters('21', "input dimension of Xception's fc", 'fc_input'),
-    about_parameters('22', "Xception's parameters", 'Xception', 'The paper gives 22,855,952 in its table 3.'),
+    about_parameters('21', "Input dimension of Xception's fc", 'fc_input'),
+    about_parameters('22', "Parameters of Xception", 'Xception', 'The paper gives 22,855,952 in its table 3.'),
     Question(
         '23', 'Xception with a perceptron as its head',
         "The pre-trained backbone's fc is replaced by 2048 - 1000 - 256 - 64 - 2 with ReLU between.",
         shows=(('models.py', 'get_xception_based_model'),),
     ),
-    about_parameters('24', 'parameters that the new head adds', 'added_by_the_head'),
+    about_parameters('24', 'Parameters that the new head adds', 'added_by_the_head'),
     Question('25', 'Train XceptionBased on the synthetic faces', partial(training_words, XCEPTION), training=XCEPTION),
     Question('26', 'Loss and accuracy of XceptionBased on the synthetic faces', partial(course_words, XCEPTION),
-             figures=curves(XCEPTION)),
+             figures=curves(XCEPTION), training=XCEPTION),
     about_training('27', XCEPTION),
-    about_scores('28', 'XceptionBased on synthetic_dataset: AuC of the scores', XCEPTION, aucs, words=why_better,
+    about_scores('28', 'AuC of the scores: XceptionBased on synthetic_dataset', XCEPTION, aucs, words=why_better,
                  figures=roc_and_det(XCEPTION)),
     Question(
         '29', 'What are saliency maps?',
-        'The gradient of the score of a class (before softmax) by the pixels of one image: which pixels would change the '
-        'score most if they changed a little. Drawn is its absolute value, the largest of the three channels. It needs one '
-        'backward pass and no labels of places; it shows sensitivity, not what is in the picture.',
+        'The gradient of the score of a class (before softmax) by the pixels of one image: which pixels would change '
+        'the score most if they changed a little. Drawn is its absolute value, the largest of the three channels. It '
+        'needs one backward pass and no labels of places; it shows sensitivity, not what is in the picture.',
     ),
     Question(
         '30', 'What are Grad-CAMs?',
-        'The maps of a late convolutional layer, added up with weights: each map counts as much as the score of the class '
-        'rises with it (the mean of the gradient over the map). Negative sums are cut off. The result is as coarse as the '
-        'layer, is enlarged to the size of the image, and shows the regions that speak for the class.',
+        'The maps of a late convolutional layer, added up with weights: each map counts as much as the score of the '
+        'class rises with it (the mean of the gradient over the map). Negative sums are cut off. The result is as '
+        'coarse as the layer, is enlarged to the size of the image, and shows the regions that speak for the class.',
     ),
     Question('31', 'Implement saliency maps', 'One backward pass for a whole batch.',
              shows=(('saliency_map.py', 'compute_gradient_saliency_maps'),)),
-    Question('32', 'Saliency maps of SimpleNet on the deepfakes and of XceptionBased on the synthetic faces', maps_words,
-             figures=(*saliency(FAKES), *saliency(XCEPTION))),
+    Question('32', 'Saliency maps of SimpleNet on the deepfakes and of XceptionBased on the synthetic faces',
+             maps_words, figures=(*saliency(FAKES), *saliency(XCEPTION))),
     Question('33', 'Install the grad-cam package', grad_cam_package),
     Question('34', 'Grad-CAM of a random image',
-             'For the predicted class, at conv3, as the assignment asks; a model without that layer is explained by the last one '
-             'that has maps.', shows=(('grad_cam_analysis.py', 'get_grad_cam_visualization'),)),
+             'For the predicted class, at conv3, as '
+             'the assignment asks; a model without '
+             'that layer is explained by the last '
+             'one that has maps.', shows=(('grad_cam_analysis.py', 'get_grad_cam_visualization'),)),
     Question('35', 'Grad-CAM of the three trainings',
-             'Red and yellow regions speak for the class that the network names; the title of each row has the true one.',
+             'Red and yellow regions speak for the class that the network names; the title of each row has the true '
+             'one.',
              figures=(*grad_cam(FAKES), *grad_cam(SYNTHETIC), *grad_cam(XCEPTION))),
-    Question('bonus', 'the bonus network on fakes_dataset, test', bonus_words, 'bonus.json', 'python bonus_main.py', bonus_pair),
+    Question('bonus', 'The bonus network on the test part of fakes_dataset', bonus_words, 'bonus.json',
+             'python bonus_main.py', bonus_pair),
 )  # fmt: skip
 
 
@@ -463,7 +478,7 @@ def one(question: Question, evidence: Evidence, album: Album, shown: set[str]) -
         figures.append(picture(figure, evidence, album))
     listings = [listing(file, name) for file, name in question.shows]
     title = f'Question {question.number}' if question.number.isdigit() else 'Bonus'
-    title = joined([element('span', title, class_='count'), ' ', capitalised(Html(question.asks))])
+    title = joined([element('span', title, class_='count'), ' ', question.asks])
     figures = element('div', *figures, class_='figures') if figures else ''
     return section(3, f'q{question.number}', title, answer, paragraph(words), *listings, figures)
 
@@ -484,11 +499,14 @@ def marks_of(question: Question, evidence: Evidence) -> Html:
 def picture(figure: Figure, evidence: Evidence, album: Album) -> Html:
     training = figure.training
     if training is None:
-        return album.show(figure.file, joined([figure.caption, evidence.marks('fakes_dataset')]), figure.caption, figure.command)
+        return album.show(
+            figure.file, joined([figure.caption, evidence.marks('fakes_dataset')]), figure.caption, figure.command
+        )
     run = evidence.newest(training.name)
     marks = evidence.marks_of(run) if run else evidence.marks(training.dataset)
     caption = f'{figure.caption}: {training.model} on {training.dataset}'
-    return album.show(figure.file, joined([caption, marks]), caption, figure.command)
+    wide = 'pairs' in figure.file  # a page of small pictures
+    return album.show(figure.file, joined([caption, marks]), caption, figure.command, wide)
 
 
 def listing(file: str, name: str) -> Html:

@@ -14,7 +14,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
-from forensics.reporting.page import Html, Source, joined, mark
+from forensics.reporting.page import DASH, Html, Source, joined, mark
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
 
@@ -41,6 +41,31 @@ class Run:
         return ((self.facts.get('data') or {}).get('test') or {}).get('fingerprint')
 
     @property
+    def title(self) -> str:
+        return self.source.name.removesuffix('[last]')
+
+    @property
+    def anchor(self) -> str:
+        return 'run-' + ''.join(character if character.isalnum() else '-' for character in self.source.name)
+
+    def test_accuracy(self, form: str = '{:.2f}%') -> Html:
+        """At the epoch of the best validation accuracy."""
+        return self.source.show(self.log['test_acc'][self.best], form, 'test_acc at the best val_acc')
+
+    def validation(self, form: str = '{:.2f}%') -> Html:
+        return self.source.show(self.log['val_acc'][self.best], form, 'best val_acc')
+
+    def best_epoch(self) -> Html:
+        return self.source.show(self.best + 1, '{}', 'epoch of the best val_acc')
+
+    def epochs(self) -> Html:
+        return self.source.show(len(self.log['val_acc']), '{}', 'epochs')
+
+    def duration(self) -> Html:
+        seconds = self.log.get('seconds')
+        return self.source.show(sum(seconds), '{:.0f} s', 'seconds') if seconds else Html(DASH)
+
+    @property
     def is_classical(self) -> bool:
         return (self.log.get('optimizer') or {}).get('name') == 'svm'
 
@@ -54,6 +79,10 @@ class Scored:
     labels: np.ndarray
     logits: np.ndarray
     source: Source
+
+    @property
+    def dataset(self) -> str:
+        return str(self.record.get('dataset'))
 
     @property
     def reason(self) -> str | None:
@@ -77,14 +106,18 @@ class Evidence:
         self.folder, self.checkpoints = Path(folder), Path(checkpoints)
         self.broken: dict[str, str] = {}  # path -> why it is skipped
         self.runs = [run for path in self._files('*.json') if path.name not in NO_LOGS for run in self._runs(path)]
-        self.scores = {path.stem: found for path in self._files('scores/*__test.json') if (found := self._scored(path))}
-        self.metrics = self._objects('metrics/*.json', 'metrics')
-        self.comparisons = self._objects('comparisons/*.json', 'pairs')
-        self.audits = self._objects('audits/*.json', 'problems')
-        self.benchmark = self._objects('benchmark.json', 'rows').get('benchmark', {})
-        self.parameters = self._objects('nof_params.json', 'networks').get('nof_params', {})
-        self.bonus = self._objects('bonus.json', 'accuracy').get('bonus', {})
-        self.searches = {path.stem: self._try(path, read_table) or [] for path in self._files('*_search.csv')}
+        scored = {path.stem: self._scored(path) for path in self._files('scores/*__test.json')}
+        self.scores = {stem: found for stem, found in scored.items() if found}
+        self.metrics = self._objects('metrics/*.json', 'metrics', dict)
+        self.comparisons = self._objects('comparisons/*.json', 'pairs', list)
+        self.audits = self._objects('audits/*.json', 'problems', list)
+        self.benchmark = self._objects('benchmark.json', 'rows', list).get('benchmark', {})
+        self.parameters = self._objects('nof_params.json', 'networks', dict).get('nof_params', {})
+        self.bonus = self._objects('bonus.json', 'accuracy', (int, float)).get('bonus', {})
+        self.searches = {
+            path.stem: self.attempt(path, lambda path=path: read_table(path)) or []
+            for path in self._files('*_search.csv')
+        }
         self.drawn = self._origins()
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -95,34 +128,36 @@ class Evidence:
     def name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
-    def _try(self, path: Path, read: Callable):
+    def attempt(self, path: str | Path, work: Callable):
+        """What `work` makes of the record at `path`; None, and the record is named as broken, if it is bad."""
+        path = self.folder / path if isinstance(path, str) else path
         try:
-            return read(path)
+            return work()
         except UserError as error:
             self.broken[str(path)] = str(error)
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-            self.broken[str(path)] = f'{path} is not as expected ({error!r}). Make it again, or remove it.'
+        except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+            self.broken[str(path)] = f'{path} is not as expected ({error!r}): make it again, or remove it.'
         return None
 
     def _runs(self, path: Path) -> list[Run]:
-        found = []
-        for place, log in enumerate(self._try(path, records.read_runs) or []):
-            newest = place == len(records.read_runs(path)) - 1
+        found, runs = [], self.attempt(path, lambda: records.read_runs(path)) or []
+        for place, log in enumerate(runs):
+            newest = place == len(runs) - 1
             source = Source(f'{self.name(path)}[{"last" if newest else place}]')
             run = Run(path.stem, log, newest, source)
-            if self._try(path, lambda _, run=run: check(run)):
+            if self.attempt(path, lambda run=run: check(run, path)):
                 found.append(run)
         return found
 
     def _scored(self, path: Path) -> Scored | None:
-        def read(path: Path) -> Scored:
+        def read() -> Scored:
             record = records.read_scores(path)
             detector = path.stem.split('__')[0]
             self._check_checkpoint(path, detector, record)
             logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
             return Scored(detector, record, np.asarray(record['labels']), logits, Source(self.name(path)))
 
-        return self._try(path, read)
+        return self.attempt(path, read)
 
     def _check_checkpoint(self, path: Path, detector: str, record: dict) -> None:
         """Raise if the checkpoint was trained anew after it was scored."""
@@ -137,17 +172,19 @@ class Evidence:
                         f'again with `python numerical_analysis.py -cpp {checkpoint} ...`.'
                     )
 
-    def _objects(self, pattern: str, needed: str) -> dict[str, dict]:
+    def _objects(self, pattern: str, key: str, kind: type | tuple) -> dict[str, dict]:
+        """{stem: record} of the objects in which `key` has a value of this kind."""
+
         def read(path: Path) -> dict:
             record = records.read_json(path)
-            if not isinstance(record, dict) or needed not in record:
-                raise UserError(f'{path} has no "{needed}": it is not the record that belongs there. Make it again.')
+            if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+                raise UserError(f'{path} has no "{key}" as it should: make it again, or remove it.')
             return record
 
-        found = {path.stem: self._try(path, read) for path in self._files(pattern)}
+        found = {path.stem: self.attempt(path, lambda path=path: read(path)) for path in self._files(pattern)}
         return {name: record for name, record in found.items() if record}
 
-    # --- what belongs together -----------------------------------------------------------------------------------------
+    # --- what belongs together ---------------------------------------------------------------------------------------
 
     def newest(self, name: str) -> Run | None:
         return next((run for run in self.runs if run.name == name and run.newest), None)
@@ -160,7 +197,13 @@ class Evidence:
             return None
         return found
 
-    # --- demo data and random weights ------------------------------------------------------------------------------------
+    def metrics_of(self, scored: Scored) -> dict:
+        """The record that numerical_analysis.py left of the same scores; {} if it was not run on this checkpoint."""
+        record = self.metrics.get(Path(scored.source.name).stem, {})
+        same = record.get('checkpoint_sha256') == scored.record.get('checkpoint_sha256')
+        return record if record and same else {}
+
+    # --- demo data and random weights --------------------------------------------------------------------------------
 
     def _origins(self) -> dict[str, bool]:
         """{fingerprint or name of data: whether they are drawings}, as records and the data sets here say."""
@@ -170,7 +213,7 @@ class Evidence:
             names.add(str(facts.get('dataset')))
             if 'data_source' in facts:
                 parts = (facts.get('data') or {}).values()
-                found |= {part['fingerprint']: datasets.is_drawn(facts['data_source']) for part in parts}
+                found |= {part.get('fingerprint'): datasets.is_drawn(facts['data_source']) for part in parts}
         for scored in self.scores.values():
             names.add(str(scored.record.get('dataset')))
             if 'data_source' in scored.record:
@@ -202,18 +245,23 @@ class Evidence:
 
     def marks_of_scored(self, scored: Scored) -> Html:
         record = scored.record
-        return self.marks(str(record.get('dataset')), record.get('data_fingerprint'), record.get('backbone_weights'))
+        return self.marks(scored.dataset, record.get('data_fingerprint'), record.get('backbone_weights'))
 
 
-def check(run: Run) -> bool:
-    """Raise if the log lacks what every reader needs."""
-    missing = [key for key in ('model', 'dataset') if not isinstance(run.log.get(key), str)]
-    if missing:
-        raise UserError(f'{run.source.name} lacks {", ".join(missing)}; make it with `python train_main.py ...`.')
+def check(run: Run, path: Path) -> bool:
+    """Raise if the log lacks what every reader needs, or has something else in its place."""
+    log, again = run.log, 'make it with `python train_main.py ...`.'
+    kinds = {'model': str, 'dataset': str, 'optimizer': dict, 'run': dict, 'seconds': list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(log.get(key, kind()), kind)]
+    wrong += [key for key in ('model', 'dataset') if not log.get(key)]
+    if wrong:
+        raise UserError(f'{path}: a run lacks {", ".join(wrong)}; {again}')
+    data = run.facts.get('data') or {}
+    if not isinstance(data, dict) or not all(isinstance(part, dict) for part in data.values()):
+        raise UserError(f'{path}: a run does not say what its data are as it should; {again}')
     best = run.best  # raises if there is no epoch
-    values = [run.log['val_acc'][best], run.log['test_acc'][best]]
-    if not all(isinstance(value, (int, float)) for value in values):
-        raise UserError(f'{run.source.name} has no accuracy that is a number; make it with `python train_main.py ...`.')
+    if not all(isinstance(log[key][best], (int, float)) for key in ('val_acc', 'test_acc')):
+        raise UserError(f'{path}: a run has no accuracy that is a number; {again}')
     return True
 
 

@@ -1,5 +1,7 @@
 """Sentences whose claims hang on numbers: each looks first, and says only what it sees."""
 
+import math
+
 import numpy as np
 
 from forensics.judging import scoring
@@ -7,19 +9,27 @@ from forensics.reporting.evidence import Run, Scored
 from forensics.reporting.page import Html, say
 
 CONSTANT_SHARE = 0.98  # from this share of equal decisions on, a classifier is called constant
-RISE = 0.1  # of the validation loss above its lowest, as a share of it: less is noise
-FALL = 0.05  # of the training loss: a network whose loss falls less has hardly learnt
+# A validation loss has risen if it ends higher than its lowest by this share of it, and by this much.
+RISE, NOISE = 0.1, 0.01
+FALL = 0.05  # a network whose validation loss is not this share below that of one answer has learnt nothing
 ONE = 0.01  # AuCs of the two scores whose sum is that near to 1 are called mirror images
 
 
 def overfits_from(log: dict) -> int | None:
-    """The epoch (from 1) after the lowest validation loss, if that has risen by the end while the training loss fell."""
+    """The epoch (from 1) after the lowest validation loss, if it has risen since while the training loss fell."""
     train, val = curve(log, 'train_loss'), curve(log, 'val_loss')
-    if train is None or val is None or len(val) < 2:
+    if train is None or val is None or len(train) != len(val):
         return None
     lowest = int(np.argmin(val))
-    risen = val[-1] > val[lowest] * (1 + RISE)
+    risen = val[-1] - val[lowest] > max(RISE * val[lowest], NOISE)
     return lowest + 2 if risen and train[-1] < train[lowest] else None
+
+
+def blind_loss(run: Run) -> float:
+    """The validation loss of giving every image the part's own share of fakes."""
+    counts = (run.facts.get('data') or {}).get('val') or {}
+    share = counts.get('fake', 1) / max(counts.get('fake', 1) + counts.get('real', 1), 1)
+    return -sum(p * math.log(p) for p in (share, 1 - share) if p)
 
 
 def curve(log: dict, key: str) -> np.ndarray | None:
@@ -50,12 +60,12 @@ def course(run: Run) -> Html:
             source.show(since, '{}', 'overfits from'), source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'),
             loss('val', lowest), loss('val', last), loss('train', lowest), loss('train', last),
         )  # fmt: skip
-    if train[-1] > train[0] * (1 - FALL):
+    if val[lowest] > blind_loss(run) * (1 - FALL):
         return say(
-            'It hardly learns: the training loss goes from {} to {} in {} epochs, and the validation loss from {} to '
-            '{}. Two classes told apart by chance give 0.693.',
-            loss('train', 0), loss('train', last), source.show(len(val), '{}', 'epochs'), loss('val', 0),
-            loss('val', last),
+            'It learns nothing that holds on validation: that loss is lowest after epoch {} ({}), where giving all '
+            'images the same P(fake) has {}; the training loss goes from {} to {}.',
+            source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'), loss('val', lowest),
+            source.show(blind_loss(run), '{:.3f}', 'val_loss of one answer'), loss('train', 0), loss('train', last),
         )  # fmt: skip
     return say(
         'It learns, and no overfitting shows within {} epochs: the training loss falls from {} to {}, the validation '
@@ -80,11 +90,15 @@ def kind_of_classifier(scored: Scored) -> Html:
     decision, share = scoring.commonest_decision(logits > 0) or ('nothing', 0.0)
     measured = say(
         '{} of the {} test images are called {}',
-        source.show(share, '{:.1%}', 'share of the commonest decision'), source.show(len(labels), '{}', 'images'), decision,
+        source.show(share, '{:.1%}', 'share of the commonest decision'),
+        source.show(len(labels), '{}', 'images'), decision,
     )  # fmt: skip
     if scored.interval:
         auc = source.show(scored.auc, '{:.3f}', 'auc')
-        low, high = (source.show(end, '{:.3f}', f'auc over images, end {end_number}') for end_number, end in enumerate(scored.interval, 1))
+        low, high = (
+            source.show(end, '{:.3f}', f'auc over images, end {end_number}')
+            for end_number, end in enumerate(scored.interval, 1)
+        )
         measured = say('{}, AuC {} (95%: {} to {})', measured, auc, low, high)
     words = {
         'constant': 'a constant predictor', 'chance': 'no better than chance', 'telling': 'no constant predictor',

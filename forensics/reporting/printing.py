@@ -25,7 +25,11 @@ def print_page(browser: str, page: Path, path: Path) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         except subprocess.TimeoutExpired as error:
-            raise UserError(f'{browser} did not print {page} within three minutes; open it and print it there.') from error
+            raise UserError(
+                f'{browser} did not print {page} within three minutes; open it and print it there.'
+            ) from error
         if done.returncode or not temporary.exists():
             said = done.stderr.strip().splitlines()[-1:] or ['it said nothing']
-            raise UserError(f'{browser} could not print {page} ({said[0]}). Open the page in a browser and print it there.')
+            raise UserError(
+                f'{browser} could not print {page} ({said[0]}). Open the page in a browser and print it there.'
+            )

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from forensics.reporting import assignment, comparison, reproduction, trust
+from forensics.reporting import assignment, comparison, published, reproduction, trust
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import Evidence
 from forensics.reporting.page import Html, code, element, joined, paragraph, say, section
@@ -15,7 +15,7 @@ TITLE = 'Facial-manipulation detection: the report'
 def build(evidence: Evidence, album: Album) -> str:
     parts = {
         'assignment': ('1 The assignment', assignment.part(evidence, album)),
-        'comparison': ('2 The comparison', comparison.part(evidence, album)),
+        'comparison': ('2 The comparison', joined([comparison.part(evidence, album), published.part(evidence, album)])),
         'trust': ('3 Trust', trust.part(evidence, album)),
         # The last one, because it names what the others could not read.
         'reproduction': ('4 Reproduction', reproduction.part(evidence)),
@@ -23,8 +23,9 @@ def build(evidence: Evidence, album: Album) -> str:
     body = joined(section(2, name, title, content) for name, (title, content) in parts.items())
     page = joined([
         element('a', 'Skip to the content', href='#content', class_='skip'),
+        element('header', element('h1', TITLE), summary(evidence, album)),
         element('nav', contents(body), aria_label='Contents'),
-        element('main', element('header', element('h1', TITLE), summary(evidence, album)), body, id='content'),
+        element('main', body, id='content'),
     ])  # fmt: skip
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -51,10 +52,18 @@ def summary(evidence: Evidence, album: Album) -> Html:
     if open_ones:
         answered = say('{} Open: {}; each names the line to type.', answered, links)
     marks = comparison.all_marks(evidence.marks_of(run) for run in evidence.runs)
-    caution = paragraph('Read with care:', marks, '. ', element('a', 'What these words mean', href='#reading')) if marks else ''
+    caution = (
+        paragraph('Read with care:', marks, '. ', element('a', 'What these words mean', href='#reading'))
+        if marks
+        else ''
+    )
     skipped = ''
     if evidence.broken:
-        skipped = paragraph(say('{} records could not be read and are ', len(evidence.broken)), element('a', 'named below', href='#skipped'), '.')
+        skipped = paragraph(
+            say('{} records could not be read and are ', len(evidence.broken)),
+            element('a', 'named below', href='#skipped'),
+            '.',
+        )
     return joined([paragraph(first), paragraph(answered), caution, skipped])
 
 
