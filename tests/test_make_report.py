@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -379,3 +380,32 @@ def test_overfitting_needs_a_rise_that_is_no_noise():
     assert findings.overfits_from({'train_loss': [3, 2, 1], 'val_loss': [1.0, 0.5, 0.54]}) is None
     assert findings.overfits_from({'train_loss': [3, 2, 1], 'val_loss': [1.0, 0.5, 0.56]}) == 3
     assert findings.overfits_from({'train_loss': [1, 2, 3], 'val_loss': [1.0, 0.5, 0.9]}) is None
+
+
+def test_the_example_shows_the_numbers_of_its_records(workdir, capsys):
+    """docs/example_report.html, made with `make example`."""
+    with zipfile.ZipFile(PROJECT / 'docs' / 'example_records.zip') as archive:
+        archive.extractall('records')
+    example = PROJECT / 'docs' / 'example_report.html'
+    assert make_report.main(['--records', 'records', '--output', str(example), '--check']) == 0, capsys.readouterr().out
+    text = example.read_text()
+    assert len(numbers_in(text)) > 200 and example.stat().st_size < 1.5e6
+    assert not re.search(r'/(?:home|root|work|tmp|Users)/', re.sub('src="data:[^"]+"', '', text))
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark', 'print'])
+def test_colours_have_the_contrast_that_wcag_asks_for(scheme):
+    """4.5 to 1 for text on what lies behind it."""
+    palettes = re.findall(r':root \{(.*?)\}', report.CSS, re.S)
+    colours = dict(re.findall(r'--([\w-]+): (#\w+);', palettes[['light', 'dark', 'print'].index(scheme)]))
+
+    def brightness(name: str) -> float:
+        digits = colours[name][1:] if len(colours[name]) == 7 else ''.join(2 * digit for digit in colours[name][1:])
+        parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.05 + np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    text = [(ink, paper) for ink in ('ink', 'faint', 'link') for paper in ('paper', 'panel')]
+    for ink, paper in [*text, ('caution-ink', 'caution'), ('theirs-ink', 'theirs')]:
+        bright = sorted((brightness(ink), brightness(paper)))
+        assert bright[1] / bright[0] >= 4.5, (ink, paper)

@@ -1,6 +1,7 @@
 """The pieces of an HTML page. What is not `Html` already is escaped; a number says which record it comes from."""
 
 import html
+import math
 import re
 from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
@@ -119,12 +120,17 @@ def numbers_in(page: str) -> dict[str, str]:
     return reader.numbers
 
 
+def same(one: str | None, other: str | None) -> bool:
+    """Equal but for the last digits, in which processors differ."""
+    return one == other or None not in (one, other) and math.isclose(float(one), float(other), rel_tol=1e-9)
+
+
 def changes(stored: str, now: str) -> list[str]:
     """A line for each number that differs between two reports."""
     before, after = numbers_in(stored), numbers_in(now)
     lines = []
     for source in sorted({**before, **after}):
         old, new = before.get(source), after.get(source)
-        if old != new:
+        if not same(old, new):
             lines.append(f'{source}: {"not in the report" if old is None else old} -> {"gone" if new is None else new}')
     return lines

@@ -10,6 +10,9 @@ from forensics.errors import UserError
 from forensics.records import atomic_path
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome', 'headless_shell')
+OPTIONS = ['--headless', '--disable-gpu', '--no-first-run']
+if hasattr(os, 'geteuid') and os.geteuid() == 0:
+    OPTIONS.append('--no-sandbox')  # it refuses to start for root otherwise
 
 
 def find_browser() -> str | None:
@@ -18,9 +21,7 @@ def find_browser() -> str | None:
 
 def print_page(browser: str, page: Path, path: Path) -> None:
     with tempfile.TemporaryDirectory() as profile, atomic_path(path) as temporary:
-        command = [browser, '--headless', '--disable-gpu', '--no-first-run', f'--user-data-dir={profile}']
-        if hasattr(os, 'geteuid') and os.geteuid() == 0:
-            command.append('--no-sandbox')  # it refuses to start for root otherwise
+        command = [browser, *OPTIONS, f'--user-data-dir={profile}']
         command += ['--no-pdf-header-footer', f'--print-to-pdf={temporary.resolve()}', page.resolve().as_uri()]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=180)
