@@ -216,7 +216,6 @@ def test_a_report_without_runs_says_what_to_type_first():
 
 def test_bad_and_half_written_records_are_named_and_skipped(capsys):
     write_run(model='MyNet')
-    write_scores(model='MyNet')
     bad = {
         'out/fakes_dataset_SimpleNet_Adam.json': '[{"model": "Simp',
         'out/strange.json': '{"what": 1}',
@@ -322,13 +321,12 @@ def test_text_from_records_is_escaped():
 
 def test_two_hundred_runs_fit_into_fifteen_megabytes():
     for number in range(200):
-        write_run(f'data_{number % 3}', f'Net{number}')
-        write_scores(f'data_{number % 3}', f'Net{number}', separation=number / 50)
-    for dataset, name in (('data_0', 'Net0'), ('data_1', 'Net1')):
-        picture(f'{dataset}_{name}_reliability')
+        write_run('faces', f'Net{number}')
+        write_scores('faces', f'Net{number}', separation=number / 50)
+        picture(f'faces_Net{number}_reliability', size=(400, 300))
     page = written()
     assert len(page) < 15e6
-    assert all(f'data_{number % 3}_Net{number}_Adam.json' in page for number in range(200))
+    assert all(f'faces_Net{number}_Adam.json' in page for number in range(200))
     assert 'the best 12 of 200' in section(page, 'curves')
 
 
@@ -409,3 +407,17 @@ def test_colours_have_the_contrast_that_wcag_asks_for(scheme):
     for ink, paper in [*text, ('caution-ink', 'caution'), ('theirs-ink', 'theirs')]:
         bright = sorted((brightness(ink), brightness(paper)))
         assert bright[1] / bright[0] >= 4.5, (ink, paper)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [{'seconds': ['x']}, {'run': []}, {'run': {'data': 5}}, {'run': {'data': {'test': 1}}}, {'val_loss': 3},
+     {'optimizer': 'Adam'}, {'test_acc': [1.0]}, {'val_acc': [1.0, None, 2.0]}, {'dataset': None}],
+)  # fmt: skip
+def test_a_log_with_something_else_inside_is_named(wrong):
+    write_run(model='MyNet')
+    write_run()
+    path = Path('out/fakes_dataset_SimpleNet_Adam.json')
+    records.write_json(path, [records.last_run(path) | wrong])
+    page = page_now()
+    assert str(path) in section(page, 'skipped') and 'fakes_dataset_MyNet_Adam.json' in section(page, 'trainings')

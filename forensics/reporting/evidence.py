@@ -33,12 +33,17 @@ class Run:
         return self.log.get('run') or {}
 
     @property
+    def data(self) -> dict[str, dict]:
+        """Numbers of images and fingerprint of each part."""
+        return self.facts.get('data') or {}
+
+    @property
     def best(self) -> int:
         return records.best_epoch(self.log)
 
     @property
     def fingerprint(self) -> str | None:
-        return ((self.facts.get('data') or {}).get('test') or {}).get('fingerprint')
+        return self.data.get('test', {}).get('fingerprint')
 
     @property
     def title(self) -> str:
@@ -208,24 +213,20 @@ class Evidence:
     def _origins(self) -> dict[str, bool]:
         """{fingerprint or name of data: whether they are drawings}, as records and the data sets here say."""
         found: dict[str, bool] = {}
-        names = {'fakes_dataset', 'synthetic_dataset'}
-        for facts in (run.facts for run in self.runs):
-            names.add(str(facts.get('dataset')))
+        silent = {'fakes_dataset', 'synthetic_dataset'}  # of these no record says whether they are
+        of_runs = [(run.facts, [part.get('fingerprint') for part in run.data.values()]) for run in self.runs]
+        of_scores = [(scored.record, [scored.record.get('data_fingerprint')]) for scored in self.scores.values()]
+        for facts, fingerprints in of_runs + of_scores:
             if 'data_source' in facts:
-                parts = (facts.get('data') or {}).values()
-                found |= {part.get('fingerprint'): datasets.is_drawn(facts['data_source']) for part in parts}
-        for scored in self.scores.values():
-            names.add(str(scored.record.get('dataset')))
-            if 'data_source' in scored.record:
-                found[scored.record.get('data_fingerprint')] = datasets.is_drawn(scored.record['data_source'])
-        for name in names:
+                drawn = datasets.is_drawn(facts['data_source'])
+                found |= dict.fromkeys(fingerprints, drawn) | ({str(facts.get('dataset')): True} if drawn else {})
+            else:
+                silent.add(str(facts.get('dataset')))
+        for name in silent:
             with contextlib.suppress(UserError, OSError):
                 folder = datasets.find_dataset(name)
                 found[name] = datasets.is_drawn(datasets.read_card(folder).get('source'))
                 found |= {part.fingerprint: found[name] for part in Part.all_in(folder)}
-        for facts in [run.facts for run in self.runs] + [scored.record for scored in self.scores.values()]:
-            if datasets.is_drawn(facts.get('data_source')):
-                found.setdefault(facts.get('dataset'), True)
         return found
 
     def marks(self, dataset: str, fingerprint: str | None = None, weights: str | None = None) -> Html:
@@ -236,7 +237,7 @@ class Evidence:
             marks.append(mark('demo data'))
         elif drawn is None:
             marks.append(mark('origin of the data unknown'))
-        if weights == 'random':
+        if 'random' in (weights or '').split(', '):
             marks.append(mark('random backbone weights'))
         return joined(marks)
 
@@ -251,13 +252,14 @@ class Evidence:
 def check(run: Run, path: Path) -> bool:
     """Raise if the log lacks what every reader needs, or has something else in its place."""
     log, again = run.log, 'make it with `python train_main.py ...`.'
-    kinds = {'model': str, 'dataset': str, 'optimizer': dict, 'run': dict, 'seconds': list}
+    curves = [f'{part}_{quantity}' for part in datasets.PARTS for quantity in ('loss', 'acc')]
+    kinds = {'model': str, 'dataset': str, 'optimizer': dict, 'run': dict} | dict.fromkeys(['seconds', *curves], list)
     wrong = [key for key, kind in kinds.items() if not isinstance(log.get(key, kind()), kind)]
+    wrong += ['seconds'] * (not all(isinstance(value, (int, float)) for value in log.get('seconds') or []))
     wrong += [key for key in ('model', 'dataset') if not log.get(key)]
     if wrong:
         raise UserError(f'{path}: a run lacks {", ".join(wrong)}; {again}')
-    data = run.facts.get('data') or {}
-    if not isinstance(data, dict) or not all(isinstance(part, dict) for part in data.values()):
+    if not isinstance(run.data, dict) or not all(isinstance(part, dict) for part in run.data.values()):
         raise UserError(f'{path}: a run does not say what its data are as it should; {again}')
     best = run.best  # raises if there is no epoch
     if not all(isinstance(log[key][best], (int, float)) for key in ('val_acc', 'test_acc')):

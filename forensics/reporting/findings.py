@@ -27,7 +27,7 @@ def overfits_from(log: dict) -> int | None:
 
 def blind_loss(run: Run) -> float:
     """The validation loss of giving every image the part's own share of fakes."""
-    counts = (run.facts.get('data') or {}).get('val') or {}
+    counts = run.data.get('val', {})
     share = counts.get('fake', 1) / max(counts.get('fake', 1) + counts.get('real', 1), 1)
     return -sum(p * math.log(p) for p in (share, 1 - share) if p)
 

@@ -62,12 +62,13 @@ def data(evidence: Evidence) -> Html:
     rows = {}
     for run in evidence.runs:
         name = run.log['dataset']
-        for part_name, facts in (run.facts.get('data') or {}).items():
+        for part_name, facts in run.data.items():
             fingerprint = facts.get('fingerprint')
             row = joined([name, evidence.marks(name, fingerprint)]), part_name, code(fingerprint or DASH)
-            rows[name, part_name, fingerprint] = *row, facts.get('real', DASH), facts.get('fake', DASH)
-    head = ('data set', 'part', 'fingerprint', 'real', 'fake')
-    found = table('Data that were trained and judged on', head, rows.values(), words=3)
+            source = run.facts.get('data_source') or DASH
+            rows[name, part_name, fingerprint] = *row, source, facts.get('real', DASH), facts.get('fake', DASH)
+    head = ('data set', 'part', 'fingerprint', 'source', 'real', 'fake')
+    found = table('Data that were trained and judged on', head, rows.values(), words=4)
     return found or paragraph('No data were recorded.')
 
 
