@@ -419,7 +419,7 @@ QUESTIONS = (
              'that layer is explained by the last '
              'one that has maps.', shows=(('grad_cam_analysis.py', 'get_grad_cam_visualization'),)),
     Question('35', 'Grad-CAM of the three trainings',
-             'Red and yellow regions speak for the class that the network names; the title of each row has the true '
+             'Bright regions speak for the class that the network names; the title of each row has the true '
              'one.',
              figures=(*grad_cam(FAKES), *grad_cam(SYNTHETIC), *grad_cam(XCEPTION))),
     Question('bonus', 'The bonus network on the test part of fakes_dataset', bonus_words, 'bonus.json',
