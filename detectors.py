@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from forensics import records
 from forensics.classical import detector as classical
-from forensics.data import checks
+from forensics.data import checks, datasets
+from forensics.data.mixtures import Mixture
 from forensics.errors import UserError
 from forensics.judging import plots
 from forensics.judging.detector import Detector, Doubts
@@ -64,7 +65,9 @@ class NetworkDetector(Detector):
                 batch = [image if image.size == size else image.resize(size) for image in batch]
             with runtime.modes_kept(self.model):
                 self.model.eval()
-                rows.append(self._forward(batch))
+                alike = [list(images) for _, images in itertools.groupby(batch, key=lambda image: image.size)]
+                # Without a fixed size or scaling, pictures go in as they are: those of one size together.
+                rows += [self._forward(own) for own in (alike if self.preprocessing.any_size else [batch])]
         doubts.tell(
             f'had to be scaled to the {only_size}x{only_size} pixels that {self.name} takes; scaling blurs the traces '
             f'that it looks for.',
@@ -152,6 +155,36 @@ def open_parts(
                 files[:] = [files[index] for index in rng.permutation(len(files))[:at_most]]
     size = preprocessing.only_size if preprocessing else None
     return parts, checks.check_images(parts, size, skip_broken, both_classes)
+
+
+def open_to_train(
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+    skip_broken: bool = False,
+    *,
+    crop: int | None = None,
+    augment: str | None = None,
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Train, val and test of one data set, or mixtures of those of several, and the files left out of them.
+
+    Of several, one that is there to train on only needs no val and no test.
+    """
+    if len(names) == 1 and not crop and not augment:
+        return open_parts(names[0], datasets.PARTS, preprocessing, skip_broken)
+    opened = {part: {} for part in datasets.PARTS}
+    for part, name in itertools.product(datasets.PARTS, names):
+        if len(names) == 1 or (datasets.find_dataset(name) / part).is_dir():
+            opened[part][name] = load_dataset(name, part)
+    for part, members in opened.items():
+        if not members:
+            raise UserError(f'None of {", ".join(names)} has a part "{part}": add a data set that has one to -d.')
+    described = {f'{part} of {name}': member for part, members in opened.items() for name, member in members.items()}
+    left_out = checks.check_images(described, preprocessing.only_size, skip_broken, crop=crop, keep=False)
+    parts = {part: Mixture([*members.values()], balanced=part == 'train') for part, members in opened.items()}
+    for part, mixture in parts.items():
+        train = part == 'train'
+        mixture.transform = preprocessing.train_transform(crop, augment) if train else preprocessing.test_transform()
+    return parts, left_out
 
 
 def open_part(

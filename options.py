@@ -48,7 +48,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         '--model',
         default='SimpleNet',
         metavar='NAME',
-        help='SimpleNet, XceptionBased, MyNet, BonusNet, CustomCNN, XceptionTransfer, timm:NAME (default: %(default)s)',
+        help='SimpleNet, XceptionBased, MyNet, BonusNet, CustomCNN, XceptionTransfer, PhotoNet, timm:NAME '
+        '(default: %(default)s)',
     )
 
 

@@ -88,7 +88,7 @@ def test_parse_orders_from_mild_to_harsh_and_drops_repetitions():
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('fog:1', 'No perturbation "fog". There are jpeg, blur'),
+        ('fog:1', 'No perturbation "fog". There are jpeg, webp, blur'),
         ('jpeg', 'strengths are numbers'),
         ('jpeg:30;50', 'strengths are numbers'),
         ('jpeg:0', 'quality is a whole number from 1 to 100'),
