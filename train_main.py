@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=['fakes_dataset'],
         dest='datasets',
         metavar='NAME',
-        help='name of the data set: fakes_dataset, synthetic_dataset or your own; of several, to train on together, one '
+        help='name of the data set: fakes_dataset, synthetic_dataset or your own; of several to train on together, one '
         'that is named twice counts twice (default: fakes_dataset)',
     )
     options.add_model(parser)
