@@ -87,7 +87,8 @@ class NetworkDetector(Detector):
             inputs = whole_batch(pictures.permute(0, 3, 1, 2), seeds=[])
         else:
             inputs = torch.stack([self.transform(image) for image in images]).to(device)
-        return self.model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+        outputs = self.model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+        return outputs / self.temperature
 
     def outputs_of(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """(outputs, labels) by the fast path. The model keeps its mode and its gradients."""
@@ -95,7 +96,11 @@ class NetworkDetector(Detector):
             return np.zeros((0, 2)), np.zeros(0, dtype=int)
         memory.tune_allocator()
         outputs, labels = scores_of(self.model, dataset)
-        return outputs.numpy(), labels.numpy().reshape(-1)
+        return outputs.numpy() / self.temperature, labels.numpy().reshape(-1)
+
+    @property
+    def temperature(self) -> float:
+        return self.calibrated.get('temperature', 1.0)
 
 
 def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> NetworkDetector:

@@ -91,13 +91,23 @@ class Detector(ABC):
         return self.run.get('dataset')
 
     @property
+    def datasets(self) -> list[str]:
+        """The data sets that it was trained on, which `trained_on` names together."""
+        return self.run.get('datasets') or [self.trained_on][: self.trained_on is not None]
+
+    @property
     def backbone_weights(self) -> str | None:
         return self.run.get('backbone_weights')
 
     @property
     def threshold(self) -> float | None:
-        """Of P(fake), fitted on validation; None where its file knows none."""
-        return self.run.get('threshold')
+        """Of P(fake), fitted on validation by calibrate.py; None where its file knows none."""
+        return self.calibrated.get('threshold')
+
+    @property
+    def calibrated(self) -> dict:
+        """What calibrate.py has fitted on validation: temperature, threshold, band; empty without it."""
+        return self.run.get('calibration') or {}
 
     def loaded_from(self, file: str | Path) -> 'Detector':
         """Remember the file and its digest, before a training overwrites it with a better epoch."""
