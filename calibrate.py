@@ -20,6 +20,9 @@ from forensics.judging import calibration, scoring
 from forensics.running import starting
 
 
+USELESS = 100  # a temperature that leaves every P(fake) at one half
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     options.add_checkpoint(parser)
@@ -86,6 +89,8 @@ def fit(scored: dict[str, tuple[np.ndarray, np.ndarray]], false_alarms: float, w
     threshold = calibration.fit_threshold(labels, probabilities, sources, false_alarms)
     low, high = calibration.fit_band(labels, probabilities, threshold, wrong)
     print(f'temperature {temperature:.3f}')
+    if temperature > USELESS:
+        print('The scores say next to nothing of who is real in validation: this detector has not learned these data.')
     print(
         f'threshold {threshold:.3f}: of the real pictures of each data set at most {false_alarms:.0%} are called fake'
     )
