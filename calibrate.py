@@ -19,7 +19,6 @@ from forensics.errors import UserError
 from forensics.judging import calibration, scoring
 from forensics.running import starting
 
-
 USELESS = 100  # a temperature that leaves every P(fake) at one half
 
 
