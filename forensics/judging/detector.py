@@ -57,6 +57,10 @@ class Detector(ABC):
         `images` may be any number; reasons to doubt scores are added to `doubts`.
         """
 
+    def can_score(self, part: Part, perturbed: bool) -> bool:
+        """Any picture, unless its kind has only scores that somebody else computed."""
+        return True
+
     def score(self, images: Iterable[Image.Image]) -> np.ndarray:
         """P(fake) of each image."""
         doubts = Doubts()
@@ -89,6 +93,11 @@ class Detector(ABC):
     @property
     def trained_on(self) -> str | None:
         return self.run.get('dataset')
+
+    @property
+    def training_sets(self) -> list[str]:
+        """The names of the data sets that it was trained on, where there may be several."""
+        return self.run.get('datasets') or [name for name in [self.trained_on] if name]
 
     @property
     def backbone_weights(self) -> str | None:
