@@ -119,8 +119,8 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='FILE.csv',
-        help="anybody's detector: a CSV file with the columns score and file (fakes_dataset/test/real/a.jpg, or the end "
-        'of it that tells which image is meant)',
+        help="anybody's detector: a CSV file with the columns score and file (fakes_dataset/test/real/a.jpg, or the "
+        'end of it that tells which image is meant)',
     )
     parser.add_argument(
         '--scores-mean',

@@ -272,8 +272,8 @@ def test_a_set_of_videos_beside_one_of_pictures_is_drawn(loaded, root, call_main
 def test_mean_of_a_video_is_of_probabilities():
     part = SimpleNamespace(groups=np.array, videos=lambda files: np.array(['v', 'v', 'w']))
     scores = SimpleNamespace(
-        part=part, files=['real/1', 'real/2', 'fake/1'], labels=lambda: np.array([0, 0, 1]),
-        logits=lambda: np.array([0.0, np.log(3), -np.log(3)]),
+        part=part, files=['real/1', 'real/2', 'fake/1'],
+        logits=lambda _: np.array([0.0, np.log(3), -np.log(3)]),
     )  # fmt: skip
     labels, values, _ = benchmark_table.at_level(scores, 'video')
     assert labels.tolist() == [0, 1]

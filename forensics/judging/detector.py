@@ -95,9 +95,12 @@ class Detector(ABC):
         return self.run.get('dataset')
 
     @property
-    def training_sets(self) -> list[str]:
-        """The names of the data sets that it was trained on, where there may be several."""
-        return self.run.get('datasets') or [name for name in [self.trained_on] if name]
+    def training_sets(self) -> dict[str, str | None]:
+        """The data sets that it was trained on and, where it is recorded, the fingerprint of each one's train part."""
+        names = self.run.get('datasets') or [name for name in [self.trained_on] if name]
+        train = (self.run.get('data') or {}).get('train') or {}
+        members = train.get('datasets') or {}  # of several
+        return {name: members.get(Path(name).name, train).get('fingerprint') for name in names}
 
     @property
     def backbone_weights(self) -> str | None:
