@@ -36,7 +36,9 @@ SHOWN = 12  # images in the figure
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     parser.add_argument('detectors', nargs='*', metavar='FILE', help='score files (.json) or checkpoints (.pt, .npz)')
-    parser.add_argument('-d', '--dataset', metavar='NAME', help='the data set that checkpoints are compared on')
+    parser.add_argument(
+        '-d', '--dataset', metavar='NAME', help='the data set that checkpoints and --scores are compared on'
+    )
     options.add_scores(parser)
     options.add_process_wide(parser)
     args = parser.parse_args(argv)
@@ -110,6 +112,8 @@ def check_files(args: argparse.Namespace) -> None:
     """Name a mistake before anything is scored."""
     if args.scores and args.dataset is None:
         raise UserError(f'Say with -d of which data set {args.scores[0][0]} has scores.')
+    if len({Path(path).stem for path, _ in args.scores}) < len(args.scores):
+        raise UserError('Two files of --scores have one name, and so would their records: rename one of them.')
     for path in map(Path, args.detectors):
         if path.suffix == '.csv':
             raise UserError(f'Give {path} as `--scores {path} --scores-mean fake`, or whatever its scores mean.')

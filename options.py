@@ -127,9 +127,10 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         choices=list(MEANINGS),
-        metavar='|'.join(MEANINGS),
-        help=f'what those scores are: {"; ".join(f"{name}: {what}" for name, what in MEANINGS.items())}. One for all '
-        f'files or one for each',
+        metavar='MEANING',
+        help='what those scores are, as nobody can guess it: '
+        + '; '.join(f'{name}: {what}' for name, what in MEANINGS.items())
+        + '. One for all files or one for each',
     )
     parser.add_argument(
         '--allow-missing', action='store_true', help='take those scores also if images of the data set have none'
@@ -137,7 +138,7 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
 
 
 def check_scores(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Make `args.scores` pairs of a file and the meaning of its scores, which nobody can guess."""
+    """Make `args.scores` pairs of a file and the meaning of its scores."""
     if args.scores and len(args.scores_mean) not in (1, len(args.scores)):
         parser.error('--scores needs --scores-mean: once for all files, or once for each of them')
     meanings = args.scores_mean * len(args.scores) if len(args.scores_mean) == 1 else args.scores_mean

@@ -87,8 +87,8 @@ class Scores:
 
 def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Condition | None, seed: int) -> None:
     """Score the files without a score in `folder`. A picture is decoded, and perturbed, once for all detectors."""
-    entries = [entry for entry in entries if entry.detector.can_score(part, condition is not None)]
-    todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in entries}
+    able = [entry for entry in entries if entry.detector.can_score(part, condition is not None)]
+    todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in able}
     missing = {name: set(scores.missing) for name, scores in todo.items()}
     wanted = set().union(*missing.values())
     files = [file for file in part.files if file in wanted]
@@ -101,8 +101,8 @@ def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Cond
     try:
         chunks = -(-len(files) // CHUNK)
         for chunk in Progress(in_chunks(files, opener(part, condition, seed)), chunks, what):
-            for entry in entries:
-                scores = todo[entry.name]
+            for scores in unsaved:
+                entry = scores.entry
                 mine = {file: image for file, image in chunk.items() if file in missing[entry.name]}
                 scores.unreadable |= {f: image.reason for f, image in mine.items() if isinstance(image, BrokenImage)}
                 images = {file: image for file, image in mine.items() if not isinstance(image, BrokenImage)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from forensics import records
 from forensics.data.datasets import CLASSES, PARTS
-from forensics.data.parts import Part, labels_of
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging.comparing import LEAST_COMMON
 from forensics.judging.detector import Detector
@@ -20,7 +20,7 @@ MEANINGS = {
     'fake-logit': 'any number, above 0 for a fake',
     'real-logit': 'any number, above 0 for a real image',
 }
-LABELS = {'0': 0, '1': 1, 'real': 0, 'fake': 1}
+LABELS = {'0': 'real', '1': 'fake', 'real': 'real', 'fake': 'fake'}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Line:
     label: str | None
     name: str
     logit: float  # of P(fake)
-    said: int | None  # its column "label"
+    said: str | None  # by the column "label"
 
     def __str__(self) -> str:
         return '/'.join(filter(None, (self.dataset, self.part, self.label, self.name)))
@@ -66,24 +66,24 @@ class ScoredElsewhere(Detector):
                 f'{self.file} does not say of which data set {unsaid[0]} is, and there are {len(names)}. Write files '
                 f'as {example}, or give one data set at a time.'
             )
-        some_tests = [part for part in tests if self.lines_of(part)] or tests[:1]  # it need not know all data sets
+        some_tests = [part for part in tests if self.lines_of(part, 'test')] or tests[
+            :1
+        ]  # it need not know all data sets
         for test in some_tests:
             self.take_part(folder, test, allow_missing)
-            if any(line.part == 'val' for line in self.lines):
-                validation = Part.find(test.dataset, 'val')
-                if self.lines_of(validation):
-                    self.take_part(folder, validation, allow_missing)
+            if self.lines_of(test, 'val'):
+                self.take_part(folder, Part.find(test.dataset, 'val'), allow_missing)
         for test in tests:
             if test not in some_tests:
                 print(f'{self.file} has no scores of {test.dataset}.')
 
-    def lines_of(self, part: Part) -> list[Line]:
-        """A line that does not say its part is of the test part."""
+    def lines_of(self, part: Part, name: str) -> list[Line]:
+        """Those of the part `name` of the same data set. A line that does not say its part is of the test part."""
         home = Path(part.dataset).name
-        return [line for line in self.lines if (line.dataset or home, line.part or 'test') == (home, part.name)]
+        return [line for line in self.lines if (line.dataset or home, line.part or 'test') == (home, name)]
 
     def take_part(self, folder: str, part: Part, allow_missing: bool) -> None:
-        where, lines = f'{part.dataset} {part.name}', self.lines_of(part)
+        where, lines = f'{part.dataset} {part.name}', self.lines_of(part, part.name)
         found, unknown = match(self.file, lines, part)
         missing = [file for file in part.files if file not in found]
         problems = [f'{len(missing)} images have no score ({some(missing)})'] if missing else []
@@ -125,7 +125,7 @@ def match(path: Path, lines: Sequence[Line], part: Part) -> tuple[dict[str, Line
         if file in found:
             raise UserError(f'{path} has two scores of {file}, in the lines {found[file].number} and {line.number}.')
         found[file] = line
-    contrary = [file for file, line in found.items() if line.said not in (None, labels_of([file])[0])]
+    contrary = [file for file, line in found.items() if not file.startswith(line.said or '')]
     if contrary:
         raise UserError(
             f'{path} has the other label for {len(contrary)} images of {part.dataset} ({some(contrary)}). Label 0 is '
