@@ -2,7 +2,8 @@
 
 python numerical_analysis.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset
 
-A file of train_svm.py (.npz) is taken too. It says itself what it holds, so that -m does not matter.
+A file of train_svm.py (.npz) is taken too. It says itself what it holds, so that -m does not matter. With --csv the
+scores are also written as a table.
 """
 
 import argparse

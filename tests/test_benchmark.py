@@ -533,6 +533,15 @@ def test_kinds_never_seen_are_told_from_those_trained_on(loaded, root, workdir, 
     assert table[0] == ('home', 'swap', '1.0') and table[3:] == [
         ('kinds trained on', 'swap', '1.0'), ('kinds never seen', 'generated', '0.375'), ('gap', '', '0.625')
     ]  # fmt: skip
+    record = strict_json()
+    kinds = {'home': 'swap', 'abroad': 'generated', 'dark': 'generated'}
+    figure = benchmark.benchmark_figures.heat_map(record['rows'], record['kinds'], {'a': 'A', 'b': 'B'}, kinds)
+    ax = figure.axes[0]
+    headings = [text.get_text().replace('\n', ' ') for text in ax.get_xticklabels()]
+    assert headings == ['home (swap)', 'abroad (generated)', 'dark (generated)', 'mean over kinds trained on',
+                        'mean over kinds never seen', 'gap (their difference)']  # fmt: skip
+    cells = [text.get_text().splitlines()[0] for text in ax.texts]
+    assert [cell.partition(' ')[0] for cell in cells[3:6]] == ['1.000', '0.375', '0.625'] and cells[9:] == ['-'] * 3
     call_main(benchmark, *line)  # now the card counts, and abroad is of no kind
     assert (kind_row('kinds trained on')['auc'], kind_row('kinds trained on')['datasets']) == (0.5, ['home', 'dark'])
     assert kind_row('kinds never seen')['auc'] is kind_row('gap')['auc'] is kind_row('gap')['auc_low'] is None

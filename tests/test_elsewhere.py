@@ -120,10 +120,10 @@ def test_certain_probabilities_stay_finite_and_in_order(faces):
         ([',0.5', *GOOD], {}, 'line 2 names no file'),
         (['"real/a.png,0.5', *GOOD], {}, 'cannot be read as CSV'),
         (GOOD, {'encoding': 'utf-16'}, 'Save it as CSV in UTF-8'),
-        (GOOD[:-1], {}, 'has scores of 7 of the 8 images of faces test, and 99% are needed: 1 images have no score '
+        (GOOD[:-1], {}, 'has scores of 7 of the 8 images of faces test, and 99% are needed: images without a score: 1 '
                         '(fake/both.png). Mend the file, or add --allow-missing'),
         ([f'elsewhere/test/{line}' for line in GOOD], {'allow_missing': True}, '0 of the 8 images'),
-        ([f'val/{line}' for line in GOOD], {}, '8 lines are of other parts or data sets'),
+        ([f'val/{line}' for line in GOOD], {}, 'lines of other parts or data sets: 8'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_taken_is_refused_with_a_reason(lines, writing, message, faces):
@@ -136,8 +136,8 @@ def test_what_cannot_be_taken_is_refused_with_a_reason(lines, writing, message, 
 def test_missing_and_unknown_files_are_counted_and_named(faces, capsys):
     record = take([*GOOD[:-2], 'fake/x.png,0.5', 'y.png,0.5'], faces, allow_missing=True)
     printed = capsys.readouterr().out
-    assert '2 images have no score (fake/both.png, fake/f.png)' in printed
-    assert '2 lines name no image of it (fake/x.png, y.png)' in printed
+    assert 'images without a score: 2 (fake/both.png, fake/f.png)' in printed
+    assert 'lines that name no image of it: 2 (fake/x.png, y.png)' in printed
     assert record['files'] == [file for file in faces.files if file not in record['unreadable']]
     assert record['unreadable'] == dict.fromkeys(['fake/both.png', 'fake/f.png'], 'no score in theirs.csv')
 
@@ -147,7 +147,7 @@ def test_one_missing_image_in_a_hundred_is_told_and_taken(workdir, monkeypatch, 
     monkeypatch.setenv('FACES_DATASETS', str(workdir / 'sets'))
     part = Part.find('faces', 'test')
     assert len(take([f'{file},0.5' for file in part.files[1:]], part)['files']) == 99
-    assert '1 images have no score (real/000.png)' in capsys.readouterr().out
+    assert 'images without a score: 1 (real/000.png)' in capsys.readouterr().out
     with pytest.raises(UserError, match='98 of the 100'):
         take([f'{file},0.5' for file in part.files[2:]], part)
 

@@ -5,12 +5,17 @@ import itertools
 import numpy as np
 
 from forensics.judging import plots
-from forensics.judging.benchmark_kinds import GAP
+from forensics.judging.benchmark_kinds import GAP, SEEN, UNSEEN
 from forensics.judging.benchmark_table import COLUMNS, LEVELS, interval_text
 from forensics.pictures.perturbations import PERTURBATIONS
 
 LINE_COLOURS = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.AMBER, plots.WINE, 'black', plots.GREY)
 LINE_MARKERS = 'osD^vPX'
+MEAN_HEADINGS = {
+    SEEN: 'mean over\nkinds trained on',
+    UNSEEN: 'mean over\nkinds never seen',
+    GAP: 'gap\n(their difference)',
+}
 EMPTY = dict.fromkeys(COLUMNS)  # the row of a detector without scores of a data set
 
 
@@ -80,7 +85,7 @@ def plot_matrix(rows: list[dict], titles: dict[str, str], datasets: dict[str, st
         row = cells.get((name, column), EMPTY)
         dark = abs(np.nan_to_num(values[y, x], nan=0.5) - 0.5) > 0.3
         lines = [interval_text(row, 'auc')]
-        if row['accuracy'] is not None:
+        if row['accuracy'] is not None and column != GAP:
             lines.append((f'EER {100 * row["eer"]:.0f}%, ' if row['eer'] is not None else '')
                          + f'accuracy {row["accuracy"]:.1f}%')  # fmt: skip
         ax.text(x, y, '\n'.join(lines), ha='center', va='center', fontsize=6.5, color='white' if dark else 'black')
@@ -88,7 +93,7 @@ def plot_matrix(rows: list[dict], titles: dict[str, str], datasets: dict[str, st
             ax.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor='black', linewidth=1.8))
     if means:
         ax.axvline(len(datasets) - 0.5, color='black', linewidth=0.8)
-    ax.set_xticks(range(len(columns)), [*datasets.values(), *means])
+    ax.set_xticks(range(len(columns)), [*datasets.values(), *(MEAN_HEADINGS[name] for name in means)])
     ax.set_yticks(range(len(titles)), titles.values())
     ax.tick_params(length=0)
     ax.grid(False)

@@ -38,7 +38,7 @@ def common_files(all_scores: Sequence[Scores]) -> list[str]:
     common, missing = set.intersection(*sets), len(set.union(*sets)) - len(set.intersection(*sets))
     part = all_scores[0].part
     if missing:
-        print(f'{part.dataset}: {missing} images without a score of every detector are left out of the comparison.')
+        print(f'{part.dataset}: images without a score of every detector, left out of the comparison: {missing}.')
     return [file for file in part.files if file in common]
 
 

@@ -86,10 +86,10 @@ class ScoredElsewhere(Detector):
         where, lines = f'{part.dataset} {part.name}', self.lines_of(part, part.name)
         found, unknown = match(self.file, lines, part)
         missing = [file for file in part.files if file not in found]
-        problems = [f'{len(missing)} images have no score ({some(missing)})'] if missing else []
-        problems += [f'{len(unknown)} lines name no image of it ({some(unknown)})'] if unknown else []
+        problems = [f'images without a score: {len(missing)} ({some(missing)})'] if missing else []
+        problems += [f'lines that name no image of it: {len(unknown)} ({some(unknown)})'] if unknown else []
         others = len(self.lines) - len(lines)
-        problems += [f'{others} lines are of other parts or data sets'] if others and not lines else []
+        problems += [f'lines of other parts or data sets: {others}'] if others and not lines else []
         if len(missing) > (1 - LEAST_COMMON) * len(part.files) and not (allow_missing and found):
             raise UserError(
                 f'{self.file} has scores of {len(found)} of the {len(part.files)} images of {where}, and '
