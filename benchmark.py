@@ -139,7 +139,7 @@ def check_entries(entries: list[Entry], parts: list[Part], kinds: dict[str, str]
     for part in parts:
         if not any(entry.detector.can_score(part, False) for entry in entries):
             raise UserError(f'There is no detector with scores of {part.dataset}: leave it out of --datasets.')
-    known = {part.dataset for part in parts}.union(*(entry.detector.training_sets for entry in entries))
+    known = {part.dataset for part in parts}.union(*(entry.detector.datasets for entry in entries))
     for name in kinds.keys() - known:
         raise UserError(f'--kind {name}: no such data set is tested or was trained on; there are {", ".join(known)}.')
 

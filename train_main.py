@@ -34,8 +34,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=['fakes_dataset'],
         dest='datasets',
         metavar='NAME',
-        help='name of the data set, or of several to train on together: fakes_dataset, synthetic_dataset or your own '
-        '(default: fakes_dataset)',
+        help='name of the data set: fakes_dataset, synthetic_dataset or your own; of several to train on together, one '
+        'that is named twice counts twice (default: fakes_dataset)',
     )
     options.add_model(parser)
     parser.add_argument('-o', '--optimizer', choices=OPTIMIZERS, default='SGD', help='(default: %(default)s)')
@@ -70,6 +70,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='passed-on: train on pictures that were scaled, blurred, compressed and so on at random',
     )
     parser.add_argument(
+        '--self-blend',
+        type=options.share,
+        default=0,
+        metavar='SHARE',
+        help='make this share of the fakes of real pictures, blended into themselves or up-convolved (default: none)',
+    )
+    parser.add_argument(
         '--precision',
         choices=('float32', 'bf16'),
         default='float32',
@@ -100,7 +107,12 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(args.model)
     check_precision(args.precision, runtime.device())
     parts, left_out = detectors.open_to_train(
-        args.datasets, spec.preprocessing, args.skip_broken, crop=args.crop, augment=args.augment
+        args.datasets,
+        spec.preprocessing,
+        args.skip_broken,
+        crop=args.crop,
+        augment=args.augment,
+        made_fakes=args.self_blend,
     )
     model, origin = build_with_origin(args.model, args.backbone_weights, **dict(args.option))
     model = model.to(runtime.device())
@@ -115,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
         runtime.compile_model(model, sample)
     optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum, args.weight_decay)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
-    dataset = SEPARATOR.join(args.datasets)
+    dataset = SEPARATOR.join(dict.fromkeys(args.datasets))
     logging_parameters = LoggingParameters(args.model, dataset, args.optimizer, records.plain(optimizer_params))
     trainer = Trainer(
         model,
@@ -141,8 +153,8 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
-        'dataset': SEPARATOR.join(args.datasets),
-        'datasets': args.datasets,
+        'dataset': SEPARATOR.join(dict.fromkeys(args.datasets)),
+        'datasets': list(dict.fromkeys(args.datasets)),
         'class_names': list(datasets.CLASSES),
         'model_options': {**spec.options, **dict(args.option)},
         'preprocessing': dataclasses.asdict(spec.preprocessing),

@@ -10,7 +10,7 @@ from forensics.errors import UserError
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition, parse
 
-STRENGTHS = {'jpeg': 20, 'blur': 2, 'rescale': 0.5, 'noise': 10}
+STRENGTHS = {'jpeg': 20, 'webp': 20, 'blur': 2, 'rescale': 0.5, 'noise': 10}
 NOTHING = {'blur': 0, 'rescale': 1, 'noise': 0}  # JPEG has no such quality
 
 

@@ -1,9 +1,14 @@
 """Several data sets as one, to train on more than one kind of fake."""
 
 import itertools
+import os
+import random
 
 from PIL import Image
 from torch.utils.data import Dataset
+
+from forensics.pictures.faces import Face
+from forensics.pictures.made_fakes import made_fake
 
 SEPARATOR = '+'  # dfdc_dataset+fakes_dataset: the name of a mixture
 
@@ -45,6 +50,40 @@ class Mixture(Dataset):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+class MixtureWithMadeFakes(Mixture):
+    """A balanced mixture in which a share of the fakes are made of real pictures of their data set, anew every time.
+
+    A data set of real pictures alone gets a made fake for each. It overrides `__getitem__` alone, so batches take it
+    the plain way, under each sample's own seed.
+    """
+
+    def __init__(self, datasets: list[Dataset], share: float, faces: dict[str, Face | None]):
+        super().__init__(datasets, balanced=True)
+        self.share, self.faces = share, faces
+        for dataset in datasets:
+            if not dataset.fake_image_names:
+                self._places += [(dataset, None)] * len(dataset)
+
+    def image_path(self, index: int) -> str:
+        dataset, own_index = self._places[index]
+        made = f'a fake made of one of {os.path.join(dataset.root_path, "real")}'
+        return made if own_index is None else super().image_path(index)
+
+    def label(self, index: int) -> int:
+        return 1 if self._places[index][1] is None else super().label(index)
+
+    def __getitem__(self, index: int) -> tuple:
+        dataset, own_index = self._places[index]
+        label = self.label(index)
+        nof_real = len(dataset.real_image_names)
+        if own_index is None or (label == 1 and nof_real and random.random() < self.share):
+            source = random.randrange(nof_real)
+            image = made_fake(dataset.load(source)[0], self.faces.get(dataset.image_path(source)))
+        else:
+            image, _ = self.load(index)
+        return (image if self.transform is None else self.transform(image)), label
 
 
 def _balanced(dataset: Dataset) -> list[int]:

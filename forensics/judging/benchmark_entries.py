@@ -49,7 +49,7 @@ class Entry:
         `kinds` are those that the user gave; others stand in the data sets' cards.
         """
         kinds, known, reasons = kinds or {}, [], []
-        for home, recorded in self.detector.training_sets.items():
+        for home, recorded in self.detector.training_fingerprints.items():
             # By the content if both fingerprints are known: other data may have the same name.
             here = [
                 name
