@@ -29,6 +29,7 @@ from forensics.errors import UserError
 from forensics.judging import benchmark_figures, benchmark_kinds, benchmark_pairs, benchmark_table, plots
 from forensics.judging.benchmark_entries import Entry, scorable, train_fingerprint
 from forensics.judging.benchmark_scores import score_all
+from forensics.judging.detector import Detector
 from forensics.judging.elsewhere import ScoredElsewhere
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition
@@ -88,7 +89,10 @@ def main(argv: list[str] | None = None) -> None:
     perturbed = dict.fromkeys(condition for text in args.perturb for condition in perturbations.parse(text))
     conditions = [None, *perturbed]
     parts = find_parts(args.datasets)
-    entries = load_entries(args.checkpoints, args.model) + load_scores(args, parts)
+    elsewhere = [ScoredElsewhere(path, meaning) for path, meaning in args.scores]
+    entries = load_entries(args.checkpoints, args.model, elsewhere)
+    for detector in elsewhere:
+        detector.take(OUTPUT_DIR, parts, args.allow_missing)
     check_entries(entries, parts, args.kind)
     score(entries, parts, conditions, args.kind, args.seed)
     kinds = {part.dataset: args.kind.get(part.dataset) or datasets.kind_of(part.dataset) for part in parts}
@@ -111,7 +115,7 @@ def find_parts(names: Sequence[str]) -> list[Part]:
     return parts
 
 
-def load_entries(paths: Sequence[str], models: Sequence[str]) -> list[Entry]:
+def load_entries(paths: Sequence[str], models: Sequence[str], elsewhere: Sequence[Detector]) -> list[Entry]:
     entries, spare = [], iter(models)
     for path in dict.fromkeys(paths):
         try:
@@ -120,28 +124,23 @@ def load_entries(paths: Sequence[str], models: Sequence[str]) -> list[Entry]:
             name = models[0] if len(models) == 1 else next(spare, None)
             detector = detectors.load_detector(path, name)
         entries.append(Entry(detector))
-    return entries
-
-
-def load_scores(args: argparse.Namespace, parts: list[Part]) -> list[Entry]:
-    """Detectors of which only scores are there."""
-    entries = [Entry(ScoredElsewhere(path, meaning)) for path, meaning in dict(args.scores).items()]
-    for entry in entries:
-        entry.detector.take(OUTPUT_DIR, parts, args.allow_missing)
+    entries += map(Entry, elsewhere)
+    for name, number in Counter(entry.name for entry in entries).items():
+        if number > 1:
+            raise UserError(f'Two detectors are called {name}, and so would be their scores: rename one file.')
     return entries
 
 
 def check_entries(entries: list[Entry], parts: list[Part], kinds: dict[str, str]) -> None:
     """Name a mistake before anything is scored."""
-    for name, number in Counter(entry.name for entry in entries).items():
-        if number > 1:
-            raise UserError(f'Two detectors are called {name}, and so would be their scores: rename one file.')
     for part in parts:
         if not any(entry.detector.can_score(part, False) for entry in entries):
             raise UserError(f'There is no detector with scores of {part.dataset}: leave it out of --datasets.')
     known = {part.dataset for part in parts}.union(*(entry.detector.datasets for entry in entries))
     for name in kinds.keys() - known:
-        raise UserError(f'--kind {name}: no such data set is tested or was trained on; there are {", ".join(known)}.')
+        raise UserError(
+            f'--kind {name}: no such data set is tested or was trained on; there are {", ".join(sorted(known))}.'
+        )
 
 
 def score(

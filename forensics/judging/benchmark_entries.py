@@ -41,25 +41,23 @@ class Entry:
             'threshold_from': 'validation' if self.validations else self.no_threshold,
         }
 
-    def find_own(
-        self, names: Sequence[str], fingerprint: Callable[[str], str | None], kinds: dict[str, str] | None = None
-    ) -> None:
+    def find_own(self, names: Sequence[str], fingerprint: Callable[[str], str | None], kinds: dict[str, str]) -> None:
         """Find which data sets in `names` it was trained on, the parts for its threshold, and the kinds that it knows.
 
         `kinds` are those that the user gave; others stand in the data sets' cards.
         """
-        kinds, known, reasons = kinds or {}, [], []
-        for home, recorded in self.detector.training_fingerprints.items():
+        known, reasons = [], []
+
+        def is_home(name: str, home: str, recorded: str | None) -> bool:
             # By the content if both fingerprints are known: other data may have the same name.
-            here = [
-                name
-                for name in dict.fromkeys([home, *names])
-                if (name == home if not (recorded and fingerprint(name)) else fingerprint(name) == recorded)
-            ]
+            found = fingerprint(name)
+            return found == recorded if found and recorded else name == home
+
+        for home, recorded in self.detector.training_fingerprints.items():
+            here = [name for name in dict.fromkeys([home, *names]) if is_home(name, home, recorded)]
             self.own |= set(here) & set(names)
-            known.append(
-                kinds.get(home) or next(filter(None, (kinds.get(n) or datasets.kind_of(n) for n in here)), None)
-            )
+            said = [kinds.get(home), *(kinds.get(name) or datasets.kind_of(name) for name in here)]
+            known.append(next(filter(None, said), None))
             try:
                 if home not in here:
                     raise UserError(f'the {home} here is not the one that it was trained on')
