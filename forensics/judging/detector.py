@@ -57,6 +57,10 @@ class Detector(ABC):
         `images` may be any number; reasons to doubt scores are added to `doubts`.
         """
 
+    def can_score(self, part: Part, perturbed: bool) -> bool:
+        """Any picture, unless its kind has only scores that somebody else computed."""
+        return True
+
     def score(self, images: Iterable[Image.Image]) -> np.ndarray:
         """P(fake) of each image."""
         doubts = Doubts()
@@ -94,6 +98,13 @@ class Detector(ABC):
     def datasets(self) -> list[str]:
         """The data sets that it was trained on, which `trained_on` names together."""
         return self.run.get('datasets') or [self.trained_on][: self.trained_on is not None]
+
+    @property
+    def training_fingerprints(self) -> dict[str, str | None]:
+        """Of the train part of each data set that it was trained on, where it is recorded."""
+        train = (self.run.get('data') or {}).get('train') or {}
+        members = train.get('datasets') or {}  # of several
+        return {name: members.get(Path(name).name, train).get('fingerprint') for name in self.datasets}
 
     @property
     def backbone_weights(self) -> str | None:
