@@ -66,9 +66,8 @@ class ScoredElsewhere(Detector):
                 f'{self.file} does not say of which data set {unsaid[0]} is, and there are {len(names)}. Write files '
                 f'as {example}, or give one data set at a time.'
             )
-        some_tests = [part for part in tests if self.lines_of(part, 'test')] or tests[
-            :1
-        ]  # it need not know all data sets
+        # It need not know all data sets; of one that knows none, the first says what is wrong.
+        some_tests = [part for part in tests if self.lines_of(part, 'test')] or tests[:1]
         for test in some_tests:
             self.take_part(folder, test, allow_missing)
             if self.lines_of(test, 'val'):
