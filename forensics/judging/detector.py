@@ -58,6 +58,10 @@ class Detector(ABC):
         `images` may be any number; reasons to doubt scores are added to `doubts`.
         """
 
+    def can_score(self, part: Part, perturbed: bool) -> bool:
+        """Any picture, unless its kind has only scores that somebody else computed."""
+        return True
+
     def score(self, images: Iterable[Image.Image]) -> np.ndarray:
         """P(fake) of each image."""
         doubts = Doubts()
@@ -92,13 +96,30 @@ class Detector(ABC):
         return self.run.get('dataset')
 
     @property
+    def datasets(self) -> list[str]:
+        """The data sets that it was trained on, which `trained_on` names together."""
+        return self.run.get('datasets') or [self.trained_on][: self.trained_on is not None]
+
+    @property
+    def training_fingerprints(self) -> dict[str, str | None]:
+        """Of the train part of each data set that it was trained on, where it is recorded."""
+        train = (self.run.get('data') or {}).get('train') or {}
+        members = train.get('datasets') or {}  # of several
+        return {name: members.get(Path(name).name, train).get('fingerprint') for name in self.datasets}
+
+    @property
     def backbone_weights(self) -> str | None:
         return self.run.get('backbone_weights')
 
     @property
     def threshold(self) -> float | None:
-        """Of P(fake), fitted on validation; None where its file knows none."""
-        return self.run.get('threshold')
+        """Of P(fake), fitted on validation by calibrate.py; None where its file knows none."""
+        return self.calibrated.get('threshold')
+
+    @property
+    def calibrated(self) -> dict:
+        """What calibrate.py has fitted on validation: temperature, threshold, band; empty without it."""
+        return self.run.get('calibration') or {}
 
     def loaded_from(self, file: str | Path) -> 'Detector':
         """Remember the file and its digest, before a training overwrites it with a better epoch."""

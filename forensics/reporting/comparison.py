@@ -7,6 +7,7 @@ import numpy as np
 
 from forensics.judging import comparing, plots, scoring
 from forensics.judging.benchmark_figures import LINE_COLOURS
+from forensics.judging.benchmark_table import CONSTANT
 from forensics.reporting import findings
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import Evidence, Run, Scored
@@ -169,7 +170,9 @@ def plot_all(plot, shown: Sequence[Scored]):
 
 def benchmark_rows(evidence: Evidence) -> list[dict]:
     """Those of detectors and single pictures."""
-    return [row for row in evidence.benchmark.get('rows', []) if row['level'] == 'frame' and row['model']]
+    return [
+        row for row in evidence.benchmark.get('rows', []) if row['level'] == 'frame' and row['detector'] != CONSTANT
+    ]
 
 
 def benchmark_marks(evidence: Evidence, row: dict) -> Html:

@@ -219,7 +219,8 @@ class Evidence:
         for facts, fingerprints in of_runs + of_scores:
             if 'data_source' in facts:
                 drawn = datasets.is_drawn(facts['data_source'])
-                found |= dict.fromkeys(fingerprints, drawn) | ({str(facts.get('dataset')): True} if drawn else {})
+                known = list(filter(None, fingerprints)) or [str(facts.get('dataset'))]  # a mixture has only its name
+                found |= dict.fromkeys(known, drawn) | ({str(facts.get('dataset')): True} if drawn else {})
             else:
                 silent.add(str(facts.get('dataset')))
         for name in silent:

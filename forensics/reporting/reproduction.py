@@ -31,9 +31,25 @@ def trainings(evidence: Evidence) -> Html:
     )
 
 
-TRAIN_MAIN = {'dataset': '-d', 'model': '-m', 'lr': '--lr', 'batch_size': '-b', 'epochs': '-e', 'optimizer': '-o'}
+TRAIN_MAIN = {
+    'dataset': '-d',
+    'datasets': '-d',
+    'model': '-m',
+    'lr': '--lr',
+    'batch_size': '-b',
+    'epochs': '-e',
+    'optimizer': '-o',
+}
 TRAIN_SVM = {'dataset': '-d', 'features': '--features', 'classifier': '--classifier'}
-DEFAULTS = {'momentum': 0.9, 'precision': 'float32', 'seed': 0, 'variant': 'published'}  # said only where others
+# Said only where a run has others.
+DEFAULTS = {
+    'momentum': 0.9,
+    'precision': 'float32',
+    'seed': 0,
+    'variant': 'published',
+    'schedule': 'constant',
+    'self_blend': 0,
+}
 
 
 def command(run: Run) -> str:
@@ -45,11 +61,12 @@ def command(run: Run) -> str:
     words = ['python', script]
     for name, option in names.items():
         if name in arguments:
-            words += [option, str(arguments.pop(name))]
+            value = arguments.pop(name)
+            words += [option, *map(str, value if isinstance(value, list) else [value])]
     for name, value in arguments.pop('option', []):
         words += ['--option', f'{name}={json.dumps(value)}']
     for name, value in arguments.items():
-        if value not in (None, False, DEFAULTS.get(name)):
+        if value is not None and value is not False and value != DEFAULTS.get(name):
             words += [f'--{name.replace("_", "-")}', *([] if value is True else [str(value)])]
     return shlex.join(words)
 
@@ -61,8 +78,12 @@ def versions(run: Run) -> str:
 def data(evidence: Evidence) -> Html:
     rows = {}
     for run in evidence.runs:
-        name = run.log['dataset']
-        for part_name, facts in run.data.items():
+        parts = [
+            (name, part_name, facts)
+            for part_name, whole in run.data.items()
+            for name, facts in whole.get('datasets', {run.log['dataset']: whole}).items()  # several in a mixture
+        ]
+        for name, part_name, facts in parts:
             fingerprint = facts.get('fingerprint')
             row = joined([name, evidence.marks(name, fingerprint)]), part_name, code(fingerprint or DASH)
             source = run.facts.get('data_source') or DASH
