@@ -15,7 +15,7 @@ from PIL import Image
 
 import make_report
 from forensics import records
-from forensics.judging import scoring
+from forensics.judging import comparing, scoring
 from forensics.reporting import assignment, findings, report, reproduction
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import Evidence
@@ -421,3 +421,25 @@ def test_a_log_with_something_else_inside_is_named(wrong):
     records.write_json(path, [records.last_run(path) | wrong])
     page = page_now()
     assert str(path) in section(page, 'skipped') and 'fakes_dataset_MyNet_Adam.json' in section(page, 'trainings')
+
+
+def test_a_mixture_with_drawn_data_is_marked_and_can_be_trained_again():
+    members = {name: {'real': 5, 'fake': 5, 'fingerprint': f'of {name}'} for name in ('a', 'b')}
+    data = {part: {'real': 10, 'fake': 10, 'datasets': members} for part in ('train', 'val', 'test')}
+    arguments = {'datasets': ['a', 'b'], 'model': 'MyNet', 'momentum': 0.0, 'self_blend': 0, 'schedule': 'one-cycle'}
+    write_run('a+b', 'MyNet', data=data, data_source=DRAWN, arguments=arguments)
+    page = page_now()
+    assert 'demo data' in section(page, 'trainings') and 'of b' in section(page, 'data')
+    command = 'python train_main.py -d a b -m MyNet --momentum 0.0 --schedule one-cycle'
+    assert command in section(page, 'runs')
+
+
+def test_pairs_of_the_benchmark_stand_in_the_report():
+    logits = [np.arange(60.0), np.arange(60.0)[::-1]]
+    labels = np.repeat([0, 1], 30)
+    (row,) = comparing.compare(['good', 'bad'], labels, logits, np.arange(60), [29.5, 29.5])
+    pair = {'dataset': 'faces', 'level': 'frame', **row}
+    records.write_json('out/benchmark.json', {'rows': [], 'datasets': {}, 'pairs': [pair]})
+    page = page_now()
+    assert 'good is better than bad: its AuC is 1.000 higher.' in section(page, 'pairs')
+    assert float(numbers_in(page)['benchmark.json, faces: good, bad: auc difference']) == -1

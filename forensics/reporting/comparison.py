@@ -237,24 +237,40 @@ def perturbed_cell(row: dict | None) -> Html:
 # --- pairs -----------------------------------------------------------------------------------------------------------
 
 
+PAIR_HEAD = (
+    'first, second', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
+    'p (McNemar)',
+)  # fmt: skip
+
+
 def pairs(evidence: Evidence, album: Album) -> Html:
-    if not evidence.comparisons:
+    benchmarked = evidence.benchmark.get('pairs')
+    if not evidence.comparisons and not benchmarked:
         return missing('No two detectors were compared yet.', COMPARE)
-    found = []
+    found = tried(evidence, benchmark_pairs) if benchmarked else []
     for name in evidence.comparisons:
         found.append(evidence.attempt(f'comparisons/{name}.json', lambda name=name: compared(name, evidence, album)))
     return joined(text for text in found if text)
 
 
+def benchmark_pairs(evidence: Evidence) -> Html:
+    rows = [row for row in evidence.benchmark['pairs'] if row['level'] == 'frame']
+    tables = []
+    for dataset in dict.fromkeys(row['dataset'] for row in rows):
+        facts = evidence.benchmark['datasets'].get(dataset, {})
+        marks = evidence.marks(dataset, facts.get('data_fingerprint'))
+        caption = say("{}, test, all pairs of the benchmark's detectors: the second less the first{}", dataset, marks)
+        own = [row for row in rows if row['dataset'] == dataset]
+        lines = [[*pair_row(Source(f'benchmark.json, {dataset}'), row), comparing.verdict(row)] for row in own]
+        tables.append(table(caption, (*PAIR_HEAD, 'so'), lines))
+    return joined(tables)
+
+
 def compared(name: str, evidence: Evidence, album: Album) -> Html:
     record, source = evidence.comparisons[name], Source(f'comparisons/{name}.json')
     marks = evidence.marks(str(record.get('dataset')), record.get('data_fingerprint'))
-    head = (
-        'first, second', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
-        'p (McNemar)',
-    )  # fmt: skip
     caption = say('{}, {}: the second less the first{}', record.get('dataset'), record.get('condition'), marks)
-    parts = [table(caption, head, [pair_row(source, row) for row in record['pairs']])]
+    parts = [table(caption, PAIR_HEAD, [pair_row(source, row) for row in record['pairs']])]
     parts += [paragraph(comparing.verdict(row)) for row in record['pairs']]
     caption = joined([f'Where the two disagree most: {name}', marks])
     alt = 'The images on which the two detectors disagree most'
