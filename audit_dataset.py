@@ -6,7 +6,8 @@
 PATH is a data set's folder, a folder of several data sets, or a data set's name. Reported: exact and near-duplicates
 across parts and across classes, groups that cross parts (from manifest.csv), the balance of the classes, and the
 shortcut probe: how well file size, image size, JPEG tables, EXIF, mean colour and blur tell the classes apart alone.
-A page of text, and a figure of the nearest pairs. The exit status is 1 when something is wrong.
+A page of text, a record in out/audits/, and a figure of the nearest pairs. The exit status is 1 when something is
+wrong.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import options
-from common import FIGURES_DIR
+from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
 from forensics.data import shortcuts
 from forensics.data.datasets import CLASSES, PARTS, find_dataset
@@ -371,8 +372,10 @@ def main(argv: list[str] | None = None) -> int:
     name = folders[0].resolve().name if len(folders) == 1 else folders[0].resolve().parent.name
     figure = Path(args.figure) if args.figure else Path(FIGURES_DIR) / f'{name}_audit_pairs.png'
     draw_pairs(figure_pairs(findings, pictures), figure)
+    findings = {**findings, 'figure': figure}
+    records.write_json(Path(OUTPUT_DIR) / 'audits' / f'{name}.json', findings)
     if args.json:
-        print(json.dumps(records.plain({**findings, 'figure': figure}), indent=2, allow_nan=False))
+        print(json.dumps(records.plain(findings), indent=2, allow_nan=False))
     else:
         print(page(findings, args.path))
         print(f'Figure: {figure} (the nearest pairs; those not flagged are worth a look too)')

@@ -2,16 +2,20 @@
 
 python benchmark.py --checkpoints checkpoints/*_Adam.pt checkpoints/*_svm.npz --datasets fakes_dataset synthetic_dataset
 python benchmark.py --checkpoints A.pt B.npz --datasets X Y --perturb jpeg:30,50,70,90 blur:1,2,4 noise:5,10
+python benchmark.py --checkpoints A.pt --scores theirs.csv --scores-mean fake --datasets X Y --kind X=swap Y=generated
 
-Writes out/benchmark.csv, out/benchmark.json, a heat map and, of perturbations, AuC against strength. Scores are kept
-in out/scores/, so that a second start computes what is missing and an interrupted one goes on. The threshold is fitted
-on the validation part of each detector's own data set; the test parts are only reported.
+Writes out/benchmark.csv, out/benchmark_pairs.csv (is one of two detectors better?), out/benchmark.json, a heat map and,
+of perturbations, AuC against strength. Scores are kept in out/scores/, so that a second start computes what is missing
+and an interrupted one goes on. The threshold is fitted on the validation part of each detector's own data set; the test
+parts are only reported. Where the kinds of fakes are known, by "kind" in a data set's dataset.json or by --kind, each
+detector's mean over the kinds that it was trained on stands beside that over the kinds that it never saw.
 """
 
 import argparse
 import functools
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +23,14 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
+from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
-from forensics.judging import benchmark_figures, benchmark_table, plots
+from forensics.judging import benchmark_figures, benchmark_kinds, benchmark_pairs, benchmark_table, plots
 from forensics.judging.benchmark_entries import Entry, scorable, train_fingerprint
-from forensics.judging.benchmark_scores import Scores, score_all
+from forensics.judging.benchmark_scores import score_all
+from forensics.judging.detector import Detector
+from forensics.judging.elsewhere import ScoredElsewhere
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition
 from forensics.running import memory, starting
@@ -32,9 +39,18 @@ from forensics.running import memory, starting
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     parser.add_argument(
-        '--checkpoints', nargs='+', required=True, metavar='FILE', help='of train_main.py (.pt) or train_svm.py (.npz)'
+        '--checkpoints', nargs='+', default=[], metavar='FILE', help='of train_main.py (.pt) or train_svm.py (.npz)'
     )
+    options.add_scores(parser)
     parser.add_argument('--datasets', nargs='+', required=True, metavar='NAME', help='their test parts are scored')
+    parser.add_argument(
+        '--kind',
+        nargs='+',
+        default=[],
+        type=named_kind,
+        metavar='NAME=KIND',
+        help="the kind of a data set's fakes, which goes before its card's; also of sets that were trained on",
+    )
     parser.add_argument(
         '--perturb',
         nargs='+',
@@ -51,7 +67,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="models of the checkpoints that do not say theirs (strangers'), in the same order; one name holds for all",
     )
     options.add_process_wide(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    options.check_scores(parser, args)
+    if not args.checkpoints and not args.scores:
+        parser.error('nothing to compare: give --checkpoints or --scores')
+    args.kind = dict(args.kind)
+    return args
+
+
+def named_kind(text: str) -> tuple[str, str]:
+    name, _, kind = text.partition('=')
+    if not name or not kind:
+        raise argparse.ArgumentTypeError(f'{text} is not NAME=KIND')
+    return name, kind
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,13 +89,21 @@ def main(argv: list[str] | None = None) -> None:
     perturbed = dict.fromkeys(condition for text in args.perturb for condition in perturbations.parse(text))
     conditions = [None, *perturbed]
     parts = find_parts(args.datasets)
-    entries = load_entries(args.checkpoints, args.model)
-    score(entries, parts, conditions, args.seed)
-    rows = benchmark_table.all_rows(OUTPUT_DIR, entries, parts, conditions, args.seed)
-    write_records(rows, entries, parts, args)
+    elsewhere = [ScoredElsewhere(path, meaning) for path, meaning in args.scores]
+    entries = load_entries(args.checkpoints, args.model, elsewhere)
+    for detector in elsewhere:
+        detector.take(OUTPUT_DIR, parts, args.allow_missing)
+    check_entries(entries, parts, args.kind)
+    score(entries, parts, conditions, args.kind, args.seed)
+    kinds = {part.dataset: args.kind.get(part.dataset) or datasets.kind_of(part.dataset) for part in parts}
+    rows = benchmark_table.all_rows(OUTPUT_DIR, entries, parts, conditions, kinds, args.seed)
+    kind_rows = benchmark_kinds.kind_rows(OUTPUT_DIR, entries, parts, rows, args.seed)
+    pairs = benchmark_pairs.all_pairs(OUTPUT_DIR, entries, parts, args.seed)
+    write_records(rows, kind_rows, pairs, entries, parts, args)
     titles = {entry.name: entry.title for entry in entries} | {benchmark_table.CONSTANT: benchmark_table.CONSTANT}
     print(benchmark_table.markdown(rows, titles))
-    draw(rows, titles, [part.dataset for part in parts], list(dict.fromkeys(each.name for each in perturbed)))
+    print(benchmark_kinds.markdown(kind_rows, titles), benchmark_pairs.markdown(pairs), sep='\n')
+    draw(rows, kind_rows, titles, kinds, list(dict.fromkeys(each.name for each in perturbed)))
 
 
 def find_parts(names: Sequence[str]) -> list[Part]:
@@ -79,31 +115,45 @@ def find_parts(names: Sequence[str]) -> list[Part]:
     return parts
 
 
-def load_entries(paths: Sequence[str], models: Sequence[str]) -> list[Entry]:
-    entries, names, spare = [], set(), iter(models)
+def load_entries(paths: Sequence[str], models: Sequence[str], elsewhere: Sequence[Detector]) -> list[Entry]:
+    entries, spare = [], iter(models)
     for path in dict.fromkeys(paths):
         try:
             detector = detectors.load_detector(path)
         except detectors.NamelessCheckpoint:
             name = models[0] if len(models) == 1 else next(spare, None)
             detector = detectors.load_detector(path, name)
-        entry = Entry(detector)
-        if entry.name in names:
-            raise UserError(f'Two detectors are called {entry.name}, and so would be their scores: rename one file.')
-        names.add(entry.name)
-        entries.append(entry)
+        entries.append(Entry(detector))
+    entries += map(Entry, elsewhere)
+    for name, number in Counter(entry.name for entry in entries).items():
+        if number > 1:
+            raise UserError(f'Two detectors are called {name}, and so would be their scores: rename one file.')
     return entries
 
 
-def score(entries: list[Entry], parts: list[Part], conditions: list[Condition | None], seed: int) -> None:
+def check_entries(entries: list[Entry], parts: list[Part], kinds: dict[str, str]) -> None:
+    """Name a mistake before anything is scored."""
+    for part in parts:
+        if not any(entry.detector.can_score(part, False) for entry in entries):
+            raise UserError(f'There is no detector with scores of {part.dataset}: leave it out of --datasets.')
+    known = {part.dataset for part in parts}.union(*(entry.detector.datasets for entry in entries))
+    for name in kinds.keys() - known:
+        raise UserError(
+            f'--kind {name}: no such data set is tested or was trained on; there are {", ".join(sorted(known))}.'
+        )
+
+
+def score(
+    entries: list[Entry], parts: list[Part], conditions: list[Condition | None], kinds: dict[str, str], seed: int
+) -> None:
     """Every detector on the validation part of its own data and on all test parts, under every condition."""
     fingerprint = functools.cache(train_fingerprint)  # of a million files: once, not once for each detector
     names = [part.dataset for part in parts]
     try:
         for entry in entries:
-            entry.find_own(names, fingerprint)
-            if entry.validation:
-                score_all(OUTPUT_DIR, [entry], entry.validation, None, seed)
+            entry.find_own(names, fingerprint, kinds)
+            for validation in entry.validations:
+                score_all(OUTPUT_DIR, [entry], validation, None, seed)
         for part, condition in itertools.product(parts, conditions):
             score_all(OUTPUT_DIR, entries, part, condition, seed)
     except KeyboardInterrupt:
@@ -111,12 +161,22 @@ def score(entries: list[Entry], parts: list[Part], conditions: list[Condition | 
         raise
 
 
-def write_records(rows: list[dict], entries: list[Entry], parts: list[Part], args: argparse.Namespace) -> None:
+def write_records(
+    rows: list[dict],
+    kind_rows: list[dict],
+    pairs: list[dict],
+    entries: list[Entry],
+    parts: list[Part],
+    args: argparse.Namespace,
+) -> None:
     path = Path(OUTPUT_DIR) / 'benchmark.csv'
-    records.write_csv(path, benchmark_table.COLUMNS, rows)
+    records.write_csv(path, benchmark_table.COLUMNS, [*rows, *kind_rows])
+    print(f'Wrote {path}')
+    path = Path(OUTPUT_DIR) / 'benchmark_pairs.csv'
+    records.write_csv(path, benchmark_pairs.COLUMNS, map(benchmark_pairs.flat, pairs))
     print(f'Wrote {path}')
     path = Path(OUTPUT_DIR) / 'benchmark.json'
-    clean = [Scores(OUTPUT_DIR, entries[-1], part, None, args.seed) for part in parts]
+    clean = [benchmark_table.reference(OUTPUT_DIR, entries, part, args.seed) for part in parts]
     records.write_json(
         path,
         {
@@ -128,15 +188,20 @@ def write_records(rows: list[dict], entries: list[Entry], parts: list[Part], arg
             'commit': records.commit(),
             'versions': records.versions('torch', 'numpy', 'pillow'),
             'rows': rows,
+            'kinds': kind_rows,
+            'pairs': pairs,
         },
     )
     print(f'Wrote {path}')
 
 
-def draw(rows: list[dict], titles: dict[str, str], names: list[str], perturbed: list[str]) -> None:
-    plots.save(benchmark_figures.heat_map(rows, titles, names), Path(FIGURES_DIR) / 'benchmark_heat_map.png')
-    if perturbed:
-        curves = benchmark_figures.strength_curves(rows, titles, names, perturbed)
+def draw(
+    rows: list[dict], kind_rows: list[dict], titles: dict[str, str], kinds: dict[str, str | None], perturbed: list[str]
+) -> None:
+    heat_map = benchmark_figures.heat_map(rows, kind_rows, titles, kinds)
+    plots.save(heat_map, Path(FIGURES_DIR) / 'benchmark_heat_map.png')
+    if any(row['perturbation'] for row in rows):
+        curves = benchmark_figures.strength_curves(rows, titles, list(kinds), perturbed)
         plots.save(curves, Path(FIGURES_DIR) / 'benchmark_perturbations.png')
 
 

@@ -13,6 +13,8 @@ import options
 from bonus_model import my_bonus_model
 from common import OUTPUT_DIR
 from forensics import records
+from forensics.data import datasets
+from forensics.data.parts import Part
 from forensics.judging import scoring
 from forensics.running import runtime, starting
 from utils import get_nof_params
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] = ()) -> tuple[float, int]:
     model = my_bonus_model().to(runtime.device())
     parameters = get_nof_params(model)
     detector = detectors.NetworkDetector(model, 'BonusNet')
-    first, second, labels = detector.score_dataset(detectors.open_part(DATASET, 'test', detector.preprocessing))
+    opened = detectors.open_part(DATASET, 'test', detector.preprocessing)
+    first, second, labels = detector.score_dataset(opened)
 
     accuracy = scoring.accuracy(labels, second > first)
     constant, _ = scoring.commonest_decision(labels)
@@ -44,6 +47,7 @@ def main(argv: Sequence[str] = ()) -> tuple[float, int]:
     print(f'accuracy:   {accuracy:.2f}%  (always "{constant}": {scoring.constant_accuracy(labels):.2f}%)')
     result = {
         'dataset': DATASET,
+        'data_source': datasets.read_card(Part.of(DATASET, 'test', opened).home).get('source'),
         'accuracy': accuracy,
         'constant_accuracy': scoring.constant_accuracy(labels),
         'auc': scoring.auc(labels, second - first),

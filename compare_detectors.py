@@ -2,6 +2,7 @@
 
 python compare_detectors.py out/scores/A__fakes_dataset__test.json out/scores/B__fakes_dataset__test.json
 python compare_detectors.py checkpoints/A.pt checkpoints/B.npz -d fakes_dataset
+python compare_detectors.py checkpoints/A.pt -d fakes_dataset --scores theirs.csv --scores-mean fake
 
 Score files are those of numerical_analysis.py, train_svm.py and benchmark.py; a checkpoint is scored first, where that
 was not done before. Of more than two detectors all pairs are compared, with Holm's correction. Each threshold comes
@@ -25,21 +26,26 @@ from forensics.data.datasets import CLASSES
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import comparing, plots, scoring
+from forensics.judging.elsewhere import ScoredElsewhere
 from forensics.pictures.files import BrokenImage, open_image
 from forensics.running import starting
 
 SHOWN = 12  # images in the figure
-LEAST_COMMON = 0.99  # of the images have to be scored by all detectors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument('detectors', nargs='+', metavar='FILE', help='score files (.json) or checkpoints (.pt, .npz)')
-    parser.add_argument('-d', '--dataset', metavar='NAME', help='the data set that checkpoints are compared on')
+    parser.add_argument('detectors', nargs='*', metavar='FILE', help='score files (.json) or checkpoints (.pt, .npz)')
+    parser.add_argument(
+        '-d', '--dataset', metavar='NAME', help='the data set that checkpoints and --scores are compared on'
+    )
+    options.add_scores(parser)
     options.add_process_wide(parser)
     args = parser.parse_args(argv)
+    options.check_scores(parser, args)
     args.detectors = list({Path(path).resolve(): path for path in args.detectors}.values())
-    if len(args.detectors) < 2:
+    args.scores = list({Path(path).resolve(): (path, meaning) for path, meaning in args.scores}.values())
+    if len(args.detectors) + len(args.scores) < 2:
         parser.error('two or more different files are needed')
     return args
 
@@ -64,10 +70,11 @@ def main(argv: list[str] | None = None) -> None:
     options.use_data_root(args)
     check_files(args)
     scored = [read(score_file(path, args)) for path in args.detectors]
+    scored += [read(scores_from_elsewhere(path, meaning, args)) for path, meaning in args.scores]
     if len({each.name for each in scored}) < len(scored):  # two trainings of one name, each in a folder of its own
-        for each, name in zip(scored, what_differs(args.detectors), strict=True):
+        for each, name in zip(scored, what_differs([*args.detectors, *dict(args.scores)]), strict=True):
             each.name = name
-    dataset, condition, files, labels = common_images(scored)
+    dataset, condition, files, labels = common_images(scored, args.allow_missing)
     part, groups = groups_of(dataset, condition, scored[0].record, files)
     logits = [each.logits_of(files) for each in scored]
     reason = next((found for each in logits if (found := scoring.undefined(labels, each))), None)
@@ -103,7 +110,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def check_files(args: argparse.Namespace) -> None:
     """Name a mistake before anything is scored."""
+    if args.scores and args.dataset is None:
+        raise UserError(f'Say with -d of which data set {args.scores[0][0]} has scores.')
+    if len({Path(path).stem for path, _ in args.scores}) < len(args.scores):
+        raise UserError('Two files of --scores have one name, and so would their records: rename one of them.')
     for path in map(Path, args.detectors):
+        if path.suffix == '.csv':
+            raise UserError(f'Give {path} as `--scores {path} --scores-mean fake`, or whatever its scores mean.')
         if not path.is_file():
             raise UserError(f'No file {path}. Make scores with `python numerical_analysis.py ...`.')
         if path.suffix not in ('.json', '.pt', '.npz'):
@@ -128,6 +141,13 @@ def score_file(path: str, args: argparse.Namespace) -> Path:
     except UserError as error:  # then 0.5 decides
         print(error)
     return entry.detector.scores_path(OUTPUT_DIR, Part.find(args.dataset, 'test'))
+
+
+def scores_from_elsewhere(path: str, meaning: str, args: argparse.Namespace) -> Path:
+    """The record that is made of the CSV file."""
+    detector, test = ScoredElsewhere(path, meaning), Part.find(args.dataset, 'test')
+    detector.take(OUTPUT_DIR, [test], args.allow_missing)
+    return detector.scores_path(OUTPUT_DIR, test)
 
 
 def read(path: Path) -> Scored:
@@ -160,7 +180,7 @@ def what_differs(paths: Iterable[str]) -> list[str]:
     return ['/'.join(path[begin : len(path) - end]) for path in parts]
 
 
-def common_images(scored: list[Scored]) -> tuple[str, str, list[str], np.ndarray]:
+def common_images(scored: list[Scored], allow_missing: bool) -> tuple[str, str, list[str], np.ndarray]:
     """(data set, condition, the files that all have scored, their labels); refuses scores that cannot be compared."""
     first = scored[0]
     condition, labels = first.record.get('condition', 'test'), label_of(first)
@@ -181,7 +201,7 @@ def common_images(scored: list[Scored]) -> tuple[str, str, list[str], np.ndarray
     common = set.intersection(*(set(each.record['files']) for each in scored))
     everything = set.union(*(set(each.record['files']) for each in scored))
     missing = len(everything) - len(common)
-    if len(common) < LEAST_COMMON * len(everything):
+    if len(common) < comparing.LEAST_COMMON * len(everything) and not (allow_missing and common):
         raise UserError(f'{missing} of {len(everything)} images were not scored by all detectors; score them first.')
     if missing:
         print(f'{missing} of {len(everything)} images were not scored by all detectors and are left out.')

@@ -6,6 +6,7 @@ parts with the network's transforms.
 
 import argparse
 import itertools
+from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
+from common import OUTPUT_DIR
+from faces_dataset import RealFacesDataset
 from forensics import records
 from forensics.classical import detector as classical
-from forensics.data import checks
+from forensics.data import checks, datasets, found_faces
+from forensics.data.mixtures import Mixture, MixtureWithMadeFakes
 from forensics.errors import UserError
 from forensics.judging import exported, plots
 from forensics.judging.detector import Detector, Doubts
@@ -67,7 +71,9 @@ class NetworkDetector(Detector):
                 batch = [image if image.size == size else image.resize(size) for image in batch]
             with runtime.modes_kept(self.model):
                 self.model.eval()
-                rows.append(self._forward(batch))
+                alike = [list(images) for _, images in itertools.groupby(batch, key=lambda image: image.size)]
+                # Without a fixed size or scaling, pictures go in as they are: those of one size together.
+                rows += [self._forward(own) for own in (alike if self.preprocessing.any_size else [batch])]
         doubts.tell(scaling_is_doubtful(only_size, self.name), scaled)
         return np.concatenate(rows) if rows else np.zeros((0, 2))
 
@@ -80,7 +86,8 @@ class NetworkDetector(Detector):
             inputs = whole_batch(pictures.permute(0, 3, 1, 2), seeds=[])
         else:
             inputs = torch.stack([self.transform(image) for image in images]).to(device)
-        return self.model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+        outputs = self.model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+        return outputs / self.temperature
 
     def outputs_of(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """(outputs, labels) by the fast path. The model keeps its mode and its gradients."""
@@ -88,7 +95,11 @@ class NetworkDetector(Detector):
             return np.zeros((0, 2)), np.zeros(0, dtype=int)
         memory.tune_allocator()
         outputs, labels = scores_of(self.model, dataset)
-        return outputs.numpy(), labels.numpy().reshape(-1)
+        return outputs.numpy() / self.temperature, labels.numpy().reshape(-1)
+
+    @property
+    def temperature(self) -> float:
+        return self.calibrated.get('temperature', 1.0)
 
 
 def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> NetworkDetector:
@@ -151,6 +162,49 @@ def open_parts(
                 files[:] = [files[index] for index in rng.permutation(len(files))[:at_most]]
     size = preprocessing.only_size if preprocessing else None
     return parts, checks.check_images(parts, size, skip_broken, both_classes)
+
+
+def open_to_train(
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+    skip_broken: bool = False,
+    *,
+    crop: int | None = None,
+    augment: str | None = None,
+    made_fakes: float = 0,
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Train, val and test of one data set, or mixtures of those of several, and the files left out of them.
+
+    Of several, one that is there to train on only needs no val and no test, and no fakes where they are made. One that
+    is named twice counts twice.
+    """
+    if len(names) == 1 and not crop and not augment and not made_fakes:
+        return open_parts(names[0], datasets.PARTS, preprocessing, skip_broken)
+    opened = {part: {} for part in datasets.PARTS}
+    for part, name in itertools.product(datasets.PARTS, names):
+        folder = datasets.find_dataset(name) / part
+        if made_fakes and part == 'train' and not (folder / 'fake').is_dir():
+            opened[part][name] = RealFacesDataset(str(folder))
+        elif len(names) == 1 or folder.is_dir():
+            opened[part][name] = load_dataset(name, part)
+    for part, members in opened.items():
+        if not members:
+            raise UserError(f'None of {", ".join(names)} has a part "{part}": add a data set that has one to -d.')
+    described = {f'{part} of {name}': member for part, members in opened.items() for name, member in members.items()}
+    left_out = checks.check_images(
+        described, preprocessing.only_size, skip_broken, both_classes=not made_fakes, crop=crop, keep=False
+    )
+    parts = {part: Mixture([*members.values()]) for part, members in opened.items()}
+    members = [opened['train'][name] for name in names]
+    if made_fakes:
+        faces = [found_faces.faces_in(member, OUTPUT_DIR) for member in opened['train'].values()]
+        parts['train'] = MixtureWithMadeFakes(members, made_fakes, {**ChainMap(*faces)})
+    else:
+        parts['train'] = Mixture(members, balanced=True)
+    for part, mixture in parts.items():
+        train = part == 'train'
+        mixture.transform = preprocessing.train_transform(crop, augment) if train else preprocessing.test_transform()
+    return parts, left_out
 
 
 def open_part(

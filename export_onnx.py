@@ -2,7 +2,7 @@
 
 python export_onnx.py -cpp checkpoints/bonus.pt -m BonusNet
 
-The file takes bytes (pictures x size x size x 3, RGB) and gives `p_fake`, calibrated, and `logit`, before calibration;
+The file takes bytes (pictures x size x size x 3, RGB) and gives `p_fake`, calibrated, and its `logit`;
 networks that end in an average and one linear layer also give `evidence`, a map whose mean is the logit. Threshold,
 temperature, the data it was trained on, limits and licence are in the metadata. A file whose answers are not those of
 PyTorch on 100 pictures is not written.
@@ -32,7 +32,6 @@ from forensics.data import datasets
 from forensics.data.crops import Settings
 from forensics.errors import UserError
 from forensics.judging import exported
-from forensics.judging.detector import Doubts
 from forensics.judging.exported import ExportedDetector
 from forensics.pictures.files import open_image
 from forensics.running import starting
@@ -112,8 +111,9 @@ def card_of(run: dict, args: argparse.Namespace) -> dict:
 
 
 def tell_what_is_not_known(detector: detectors.NetworkDetector) -> None:
-    if not detector.rule:
-        print('Not calibrated: the checkpoint holds no temperature and no threshold. P(fake) above 0.5 counts as fake.')
+    if not detector.calibrated:
+        print('Not calibrated: the checkpoint holds no temperature and no threshold. P(fake) of 0.5 or more is fake.')
+        print(f'  `python calibrate.py -cpp {detector.file}` puts them in.')
     missing = [f'--{name.replace("_", "-")}' for name, value in detector.card.items() if value is None]
     if missing:
         print(f'The file will say "not stated" of {", ".join(missing)}.')
@@ -162,7 +162,8 @@ class FromBytes(nn.Module):
 
     def answers(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logit = scores[:, -1] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
-        return torch.sigmoid(logit / self.temperature), logit
+        logit = logit / self.temperature
+        return torch.sigmoid(logit), logit
 
 
 class FromBytesWithEvidence(FromBytes):
@@ -184,7 +185,7 @@ class FromBytesWithEvidence(FromBytes):
         head = self.network.get_classifier()
         weight, bias = head.weight[1] - head.weight[0], head.bias[1] - head.bias[0]
         evidence = torch.einsum('c,nchw->nhw', weight, features) + bias
-        return *self.answers(self.network.forward_head(features)), evidence
+        return *self.answers(self.network.forward_head(features)), evidence / self.temperature
 
 
 def to_onnx(detector: detectors.NetworkDetector):
@@ -235,7 +236,7 @@ def facts_of(detector: detectors.NetworkDetector, precision: str) -> dict:
         'model': detector.name,
         'input': {
             'size': preprocessing.size,
-            'only_size': preprocessing.only_size is not None,
+            'only_size': not preprocessing.resize,
             'resampling': 'bilinear' if preprocessing.resize else 'bicubic',
         },
         'precision': precision,
@@ -259,6 +260,8 @@ def write(
     """Write the file if its answers are PyTorch's, up to a difference of P(fake) that suits the precision."""
     import onnx
 
+    if detector.preprocessing.any_size:  # the file takes pictures of one size, that of a data set's crops
+        images = [image.resize((detector.preprocessing.size,) * 2) for image in images]
     graph = to_onnx(detector)
     if precision == 'float16':
         graph = in_half_precision(graph)
@@ -277,8 +280,7 @@ def write(
 
 def compare(detector, found: ExportedDetector, images: list[Image.Image], source: str) -> float:
     """The largest difference of P(fake)."""
-    outputs = detector.outputs(images, Doubts())
-    expected = detector.probability(outputs)
+    expected = detector.score(images)
     given = found.answers('p_fake', images), found.score(images)  # the graph's own, and from its logit
     difference = np.max(np.abs(np.subtract(given, expected)), axis=0)
     print(

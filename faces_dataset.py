@@ -61,3 +61,10 @@ class FacesDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.real_image_names) + len(self.fake_image_names)
+
+
+class RealFacesDataset(FacesDataset):
+    """A folder of real faces alone, to make fakes of."""
+
+    def _names(self, label: str) -> list[str]:
+        return super()._names(label) if label == 'real' else []

@@ -42,6 +42,7 @@ PER_PERSON = 2  # pictures of each class that one person is in
 # A generated picture's grain and resynthesised detail, in units of the camera's grain. Together they make files as
 # large as the real ones.
 GENERATED_GRAIN, GENERATED_DETAIL = 0.25, 1.0
+KINDS = {'fakes_dataset': 'swap', 'synthetic_dataset': 'generated'}  # of the fakes
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
 HOW = {
@@ -154,6 +155,7 @@ def card(dataset: str, args) -> dict:
         'seed': args.seed,
         'size': args.size,
         'class_names': list(CLASSES),
+        'kind': KINDS[dataset],
         'counts': counts,
         'identities': {part: people_in(number) for part, number in counts.items()},
         'identities_shared_between_parts': 0,
@@ -171,7 +173,10 @@ def make_dataset(dataset: str, args) -> None:
     target = Path(args.output) / dataset
     wanted = card(dataset, args)
     if target.exists():
-        if read_card(target) == wanted:
+        known = read_card(target)
+        if known | {'kind': wanted['kind']} == wanted:
+            if 'kind' not in known:  # drawn before cards had one
+                records.write_json(target / 'dataset.json', wanted)
             print(f'{target} is there already, made with the same options; leaving it as it is.')
             return
         if not args.overwrite:

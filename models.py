@@ -14,6 +14,7 @@ from torchvision import transforms
 
 from bonus_model import BonusNet
 from forensics.errors import UserError
+from forensics.pictures.passed_on import AUGMENTATIONS
 from forensics.weights import KERAS_SUFFIXES
 from xception import XCEPTION, enlarge_kernels, start_backbone, take_normalised, timm_config
 
@@ -31,15 +32,19 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2023, 0.1994, 0.2010)
     resize: bool = False  # scaling blurs the traces that a model looks for, so 256x256 faces are not scaled
+    any_size: bool = False  # the model takes pictures of every size as they are
 
     @property
     def only_size(self) -> int | None:
-        """The only picture size that the model takes; None if pictures are scaled."""
-        return None if self.resize else self.size
+        """The only picture size that the model takes; None if it takes all, or if pictures are scaled."""
+        return None if self.resize or self.any_size else self.size
 
-    def train_transform(self) -> transforms.Compose:
-        augment = [transforms.RandomCrop(self.size, padding=4), transforms.RandomHorizontalFlip()]
-        return transforms.Compose([*self._resize(), *augment, *self._to_tensor()])
+    def train_transform(self, crop: int | None = None, augment: str | None = None) -> transforms.Compose:
+        """`crop` pixels a side are cut out at random (default: the assignment's shift by 4 pixels at most), after the
+        augmentation of that name."""
+        cut = transforms.RandomCrop(crop) if crop else transforms.RandomCrop(self.size, padding=4)
+        steps = [AUGMENTATIONS[augment](crop or self.size)] if augment else []
+        return transforms.Compose([*steps, *self._resize(), cut, transforms.RandomHorizontalFlip(), *self._to_tensor()])
 
     def test_transform(self) -> transforms.Compose:
         return transforms.Compose([*self._resize(), *self._to_tensor()])
@@ -144,6 +149,15 @@ def put_perceptron_on(backbone: nn.Module) -> nn.Module:
     return backbone
 
 
+def begin_undecided(backbone: nn.Module) -> nn.Module:
+    """The net with a new head that says next to nothing: timm's scores are so large that the first steps, which correct
+    them, would change what ImageNet has taught."""
+    head = backbone.get_classifier()
+    nn.init.normal_(head.weight, std=0.001)
+    nn.init.zeros_(head.bias)
+    return backbone
+
+
 class CustomCNN(nn.Module):
     """The slides' own network, trained from scratch: four convolutions, a dense layer and one logit."""
 
@@ -225,6 +239,12 @@ MODELS = {
     'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
     'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
     'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224, resize=True), nof_scores=1),
+    'PhotoNet': ModelSpec(
+        begin_undecided,
+        cam_layer='conv_head',
+        preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), any_size=True),
+        backbone=partial(start_backbone, 'tf_efficientnet_lite0', num_classes=2),
+    ),
     'XceptionTransfer': ModelSpec(
         XceptionTransfer,
         cam_layer='backbone.conv4',

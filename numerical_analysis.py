@@ -2,11 +2,13 @@
 
 python numerical_analysis.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset
 
-A file of train_svm.py (.npz) is taken too. It says itself what it holds, so that -m does not matter.
+A file of train_svm.py (.npz) is taken too. It says itself what it holds, so that -m does not matter. With --csv the
+scores are also written as a table.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
+from forensics.data.datasets import CLASSES
 from forensics.data.parts import Part, files_of
 from forensics.errors import UserError
 from forensics.judging import plots, scoring
@@ -31,6 +34,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_checkpoint(parser)
     options.add_dataset(parser)
     options.add_skip_broken(parser)
+    parser.add_argument(
+        '--csv', action='store_true', help='also write the scores as out/scores/{detector}__{dataset}.csv'
+    )
     options.add_data_root(parser)
     options.add_device(parser)
     return parser.parse_args(argv)
@@ -138,6 +144,21 @@ def score(detector: Detector, args: argparse.Namespace, name: str, opened: Datas
     return scored
 
 
+def write_csv(detector: Detector, all_scored: Sequence[Scored]) -> None:
+    """The scores as a table; `--scores FILE --scores-mean fake-logit` of other commands takes it back."""
+    rows = [
+        {'file': f'{Path(scored.part.dataset).name}/{scored.part.name}/{file}', 'label': CLASSES[label],
+         'score': float(logit), 'p_fake': float(probability)}
+        for scored in all_scored
+        for file, label, logit, probability in zip(
+            scored.files, scored.labels, scored.logits, scoring.fake_probability(scored.outputs), strict=True
+        )
+    ]  # fmt: skip
+    path = records.scores_csv_path(OUTPUT_DIR, detector.file.stem, all_scored[0].part.dataset)
+    records.write_csv(path, ('file', 'label', 'score', 'p_fake'), rows)
+    print(f'Wrote {path}')
+
+
 def write_metrics(detector: Detector, test: Scored, threshold: float | None, summary: dict[str, dict]) -> None:
     path = records.metrics_path(OUTPUT_DIR, detector.file.stem, test.part.dataset)
     records.write_json(
@@ -180,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     detector = detectors.load_detector(args.checkpoint_path, args.model)
     # The threshold is a choice, and choices are made on the validation part.
-    threshold = None
+    threshold, all_scored = None, []
     try:  # only what all of several processes meet alike
         opened = open_part(detector, args, 'val')
     except UserError as error:  # the test part can be scored without it
@@ -188,9 +209,12 @@ def main(argv: list[str] | None = None) -> None:
     else:
         validation = score(detector, args, 'val', *opened)
         threshold = scoring.best_threshold(validation.labels, validation.logits)
+        all_scored.append(validation)
     test = score(detector, args, 'test', *open_part(detector, args, 'test'))
     if not distributed.is_first():
         return
+    if args.csv:
+        write_csv(detector, [*all_scored, test])
 
     first, second = scoring.two_columns(test.outputs).T
     heading = plots.heading(detector.name, args.dataset, detector.run)

@@ -48,7 +48,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         '--model',
         default='SimpleNet',
         metavar='NAME',
-        help='SimpleNet, XceptionBased, MyNet, BonusNet, CustomCNN, XceptionTransfer, timm:NAME (default: %(default)s)',
+        help='SimpleNet, XceptionBased, MyNet, BonusNet, CustomCNN, XceptionTransfer, PhotoNet, timm:NAME '
+        '(default: %(default)s)',
     )
 
 
@@ -107,6 +108,41 @@ def add_explained(parser: argparse.ArgumentParser) -> None:
     add_skip_broken(parser)
     add_data_root(parser)
     add_device(parser)
+
+
+def add_scores(parser: argparse.ArgumentParser) -> None:
+    """Scores of other people's detectors. Call `check_scores` after parsing."""
+    from forensics.judging.elsewhere import MEANINGS
+
+    parser.add_argument(
+        '--scores',
+        nargs='+',
+        default=[],
+        metavar='FILE.csv',
+        help="anybody's detector: a CSV file with the columns score and file (fakes_dataset/test/real/a.jpg, or the "
+        'end of it that tells which image is meant)',
+    )
+    parser.add_argument(
+        '--scores-mean',
+        nargs='+',
+        default=[],
+        choices=list(MEANINGS),
+        metavar='MEANING',
+        help='what those scores are, as nobody can guess it: '
+        + '; '.join(f'{name}: {what}' for name, what in MEANINGS.items())
+        + '. One for all files or one for each',
+    )
+    parser.add_argument(
+        '--allow-missing', action='store_true', help='take those scores also if images of the data set have none'
+    )
+
+
+def check_scores(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Make `args.scores` pairs of a file and the meaning of its scores."""
+    if args.scores and len(args.scores_mean) not in (1, len(args.scores)):
+        parser.error('--scores needs --scores-mean: once for all files, or once for each of them')
+    meanings = args.scores_mean * len(args.scores) if len(args.scores_mean) == 1 else args.scores_mean
+    args.scores = list(zip(args.scores, meanings, strict=False))
 
 
 def setting(text: str) -> tuple[str, bool | int | float | str]:

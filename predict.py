@@ -162,7 +162,7 @@ def about(detector: Detector) -> dict:
         'threshold': rule.threshold,
         'threshold_chosen_on': rule.chosen_on,
         'unsure': rule.unsure,
-        'temperature': detector.temperature,
+        'temperature': detector.calibrated.get('temperature', 1.0),
     }
 
 
@@ -216,7 +216,7 @@ def lines_about(detector: Detector) -> Iterator[str]:
     facts = about(detector)
     chosen = facts['threshold_chosen_on']
     yield ''
-    yield f'Fake: P(fake) above {facts["threshold"]:.2f}, ' + (
+    yield f'Fake: P(fake) of {facts["threshold"]:.2f} or more, ' + (
         f'chosen on {chosen}.' if chosen else 'which nobody chose: this detector is not calibrated.'
     )
     yield f'Detector: {printable(facts["file"])} ({facts["model"]}), trained on {facts["trained_on"] or "not stated"}.'

@@ -29,7 +29,7 @@ import options
 from forensics import records
 from forensics.data import splits
 from forensics.data.crops import Settings, extract
-from forensics.data.datasets import CLASSES, PARTS, subfolders
+from forensics.data.datasets import CLASSES, PARTS, read_card, subfolders
 from forensics.data.duplicates import near_pairs
 from forensics.data.layouts import Source, read_dataset, read_input
 from forensics.errors import UserError
@@ -440,6 +440,8 @@ def main(argv: list[str] | None = None) -> int:
         records.write_csv(output / 'manifest.csv', MANIFEST, kept)
         counts = Counter((row['part'], row['label']) for row in kept)
         records.write_json(output / 'dataset.json', {
+            # The kind of the fakes is somebody's tag, which the same line, started again, would take away.
+            **{name: value for name, value in read_card(output).items() if name == 'kind'},
             'name': output.resolve().name, 'made_by': 'preprocessing.py', 'class_names': CLASSES, 'seed': args.seed,
             'split': args.split or ('as the sources say' if any(s.part for s in sources) else DEFAULT_SPLIT),
             'group_by': args.group_by, 'groups': facts['groups'], 'settings': asdict(settings),

@@ -26,6 +26,7 @@ python grad_cam_analysis.py -m XceptionBased -cpp checkpoints/synthetic_dataset_
 python bonus_main.py
 python nof_params.py
 python answer_questions.py
+python make_report.py
 END
 
 # An unfinished run's notes: its key, then each line as it starts and as it ends. They lie in out/, so that someone
@@ -153,4 +154,4 @@ rm -f "$notes"
 
 echo
 echo "All ${#lines[@]} lines done; this start took $(minutes $SECONDS) minutes."
-echo "The figures are in $PWD/figures, the records in $PWD/out."
+echo "The report is $PWD/out/report.html, the figures are in $PWD/figures, the records in $PWD/out."

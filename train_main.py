@@ -1,11 +1,15 @@
 """Train a detector and log its loss and accuracy:
 
 python train_main.py -d fakes_dataset -m SimpleNet --lr 0.001 -b 32 -e 5 -o Adam
+python train_main.py -d synthetic_dataset fakes_dataset -m PhotoNet -b 32 -e 6 -o AdamW --schedule one-cycle --crop 192
 """
 
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
+
+from torch.utils.data import Dataset
 
 import detectors
 import options
@@ -13,21 +17,43 @@ from common import CHECKPOINT_DIR
 from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory, check_precision
+from forensics.data.mixtures import SEPARATOR, Mixture
 from forensics.data.parts import Part, files_of
+from forensics.pictures.passed_on import AUGMENTATIONS
 from forensics.running import distributed, runtime, starting
 from models import build_with_origin, get_spec
-from trainer import OPTIMIZERS, LoggingParameters, Trainer, make_optimizer
+from trainer import OPTIMIZERS, SCHEDULES, LoggingParameters, Trainer, make_optimizer
+from utils import get_nof_params
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
-    options.add_dataset(parser)
+    parser.add_argument(
+        '-d',
+        '--dataset',
+        nargs='+',
+        default=['fakes_dataset'],
+        dest='datasets',
+        metavar='NAME',
+        help='name of the data set: fakes_dataset, synthetic_dataset or your own; of several to train on together, one '
+        'that is named twice counts twice (default: fakes_dataset)',
+    )
     options.add_model(parser)
     parser.add_argument('-o', '--optimizer', choices=OPTIMIZERS, default='SGD', help='(default: %(default)s)')
     parser.add_argument('--lr', type=options.rate, default=0.001, help='learning rate (default: %(default)s)')
     parser.add_argument('--momentum', type=options.rate, default=0.9, help="SGD's momentum (default: %(default)s)")
     parser.add_argument('-b', '--batch_size', type=options.positive, default=128, help='(default: %(default)s)')
     parser.add_argument('-e', '--epochs', type=options.positive, default=2, help='(default: %(default)s)')
+    parser.add_argument(
+        '--schedule', choices=SCHEDULES, default='constant', help='of the learning rate (default: %(default)s)'
+    )
+    parser.add_argument('--weight-decay', type=options.rate, help="(default: the optimizer's own)")
+    parser.add_argument(
+        '--average',
+        type=options.share,
+        metavar='SHARE',
+        help='judge and keep a running average of the weights, such as 0.999: this share of it stays in every step',
+    )
     options.add_backbone_weights(parser)
     parser.add_argument(
         '--option',
@@ -38,6 +64,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="one of the model's own options, such as dense=256, dropout=0.5 or frozen=false; may be repeated",
     )
     parser.add_argument('--no-augmentation', action='store_true', help='train on the pictures as they are')
+    parser.add_argument('--crop', type=options.positive, metavar='N', help='train on random squares of N pixels')
+    parser.add_argument(
+        '--augment',
+        choices=AUGMENTATIONS,
+        help='passed-on: train on pictures that were scaled, blurred, compressed and so on at random',
+    )
+    parser.add_argument(
+        '--self-blend',
+        type=options.share,
+        default=0,
+        metavar='SHARE',
+        help='make this share of the fakes of real pictures, blended into themselves or up-convolved (default: none)',
+    )
     parser.add_argument(
         '--precision',
         choices=('float32', 'bf16'),
@@ -56,7 +95,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_skip_broken(parser)
     parser.add_argument('--resume', action='store_true', help='go on with the run of this name that was interrupted')
     options.add_process_wide(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.no_augmentation and (args.crop or args.augment):
+        parser.error('--no-augmentation leaves nothing to --crop and --augment: give one or the other')
+    return args
 
 
 @distributed.together
@@ -65,7 +107,14 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     spec = get_spec(args.model)
     check_precision(args.precision, runtime.device())
-    parts, left_out = detectors.open_parts(args.dataset, datasets.PARTS, spec.preprocessing, args.skip_broken)
+    parts, left_out = detectors.open_to_train(
+        args.datasets,
+        spec.preprocessing,
+        args.skip_broken,
+        crop=args.crop,
+        augment=args.augment,
+        made_fakes=args.self_blend,
+    )
     model, origin = build_with_origin(args.model, args.backbone_weights, **dict(args.option))
     model = model.to(runtime.device())
     if origin:
@@ -77,9 +126,10 @@ def main(argv: list[str] | None = None) -> None:
     check_memory(model, sample, args.batch_size)
     if args.compile:
         runtime.compile_model(model, sample)
-    optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum)
+    optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum, args.weight_decay)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
-    logging_parameters = LoggingParameters(args.model, args.dataset, args.optimizer, records.plain(optimizer_params))
+    dataset = SEPARATOR.join(dict.fromkeys(args.datasets))
+    logging_parameters = LoggingParameters(args.model, dataset, args.optimizer, records.plain(optimizer_params))
     trainer = Trainer(
         model,
         optimizer,
@@ -90,8 +140,11 @@ def main(argv: list[str] | None = None) -> None:
         parts['test'],
         workers=args.workers,
         precision=args.precision,
+        schedule=args.schedule,
+        average=args.average,
     )
-    trainer.run(args.epochs, logging_parameters, facts=describe(args, origin, parts, left_out), resume=args.resume)
+    facts = {'parameters': get_nof_params(model), **describe(args, origin, parts, left_out)}
+    trainer.run(args.epochs, logging_parameters, facts=facts, resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
 
@@ -99,23 +152,43 @@ def main(argv: list[str] | None = None) -> None:
 def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out: dict[str, str]) -> dict:
     """The record of a run beside its curves: enough to rebuild the detector and to repeat the training."""
     spec = get_spec(args.model)
-    card = datasets.read_card(Part.of(args.dataset, 'train', parts['train']).home)
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
-        'dataset': args.dataset,
-        'class_names': card.get('class_names', list(datasets.CLASSES)),
+        'dataset': SEPARATOR.join(dict.fromkeys(args.datasets)),
+        'datasets': list(dict.fromkeys(args.datasets)),
+        'class_names': list(datasets.CLASSES),
         'model_options': {**spec.options, **dict(args.option)},
         'preprocessing': dataclasses.asdict(spec.preprocessing),
         'arguments': {name: value for name, value in vars(args).items() if name not in elsewhere},
         'seed': args.seed,
         'backbone_weights': origin,
-        'data': {name: Part.of(args.dataset, name, part).facts(files_of(part)) for name, part in parts.items()},
+        'data': {name: facts_of(args.datasets, name, part) for name, part in parts.items()},
+        'data_source': source_of(parts['train']),
         'skipped': list(left_out),
         'processes': distributed.size(),
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),
     }
+
+
+def facts_of(names: list[str], name: str, opened: Dataset) -> dict:
+    """Counts and fingerprint of a part; of a mixture, its counts and the facts of each data set in it."""
+    if not isinstance(opened, Mixture):
+        return Part.of(names[0], name, opened).facts(files_of(opened))
+    members = {
+        Path(member.root_path).parent.name: Part.of('', name, member).facts(files_of(member))
+        for member in opened.datasets
+    }
+    counts = {label: sum(facts[label] for facts in members.values()) for label in datasets.CLASSES}
+    return {**counts, 'datasets': members}
+
+
+def source_of(opened: Dataset) -> str | None:
+    """The source on the data set's card; of a mixture, that of drawn data if there are any in it."""
+    members = opened.datasets if isinstance(opened, Mixture) else [opened]
+    sources = [datasets.read_card(Part.of('', 'train', member).home).get('source') for member in members]
+    return next(filter(datasets.is_drawn, sources), sources[0])
 
 
 if __name__ == '__main__':

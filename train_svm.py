@@ -160,6 +160,7 @@ def describe(args: argparse.Namespace, kind: str, extractors: list, parts: dict[
         'seed': args.seed,
         'backbone_weights': ', '.join(dict.fromkeys(extractor.weights for extractor in deep)) or None,
         'data': {name: part.facts() for name, part in parts.items()},
+        'data_source': card.get('source'),
         'commit': records.commit(),
         'versions': records.versions(*packages),
     }

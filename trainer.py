@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from common import CHECKPOINT_DIR, OUTPUT_DIR
@@ -21,6 +23,7 @@ from forensics.running.batches import Batches, evaluated
 from forensics.running.progress import Progress
 
 OPTIMIZERS = ('SGD', 'Adam', 'AdamW', 'NAdam')
+SCHEDULES = ('constant', 'one-cycle')
 METRICS = ('train_loss', 'train_acc', 'val_loss', 'val_acc', 'test_loss', 'test_acc')
 
 SAME_SCORES = 1e-4  # differences of the two scores (or logits) no further apart count as the same
@@ -48,14 +51,26 @@ class LossNotFinite(UserError):
     """Training has diverged."""
 
 
-def make_optimizer(name: str, model: nn.Module, lr: float, momentum: float = 0.9) -> torch.optim.Optimizer:
-    """One of OPTIMIZERS for the parameters that are not frozen; the momentum is SGD's."""
+def make_optimizer(
+    name: str, model: nn.Module, lr: float, momentum: float = 0.9, weight_decay: float | None = None
+) -> torch.optim.Optimizer:
+    """One of OPTIMIZERS for the parameters that are not frozen; the momentum is SGD's, and without a weight decay the
+    optimizer has its own (AdamW 0.01, the others none)."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     options = {'momentum': momentum} if name == 'SGD' else {}
+    if weight_decay is not None:
+        options['weight_decay'] = weight_decay
     if name != 'NAdam':  # it has no fused version
         # One pass over the weights instead of a dozen, which take 12% of a step.
         options['fused'] = True
     return getattr(torch.optim, name)(parameters, lr=lr, **options)
+
+
+def make_schedule(name: str, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
+    """How the learning rate changes over all steps of a run: one-cycle rises to --lr and falls to next to nothing."""
+    if name == 'one-cycle':
+        return OneCycleLR(optimizer, [group['lr'] for group in optimizer.param_groups], total_steps=steps)
+    return None
 
 
 class Trainer:
@@ -63,6 +78,9 @@ class Trainer:
 
     Without an optimizer it evaluates only. The seed is the one last given to `torch.manual_seed`. Several processes
     share the work, and the figures are those of a single one (see forensics/running/distributed.py).
+
+    `schedule` is one of SCHEDULES. With `average`, the weights that are evaluated and saved are a running average of
+    those that are trained: after every step, this share of the average stays.
     """
 
     def __init__(
@@ -77,6 +95,8 @@ class Trainer:
         *,
         workers: int = 0,
         precision: str = 'float32',
+        schedule: str = 'constant',
+        average: float | None = None,
     ):
         memory.tune_allocator()
         self.model = model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
@@ -88,9 +108,19 @@ class Trainer:
         self.test_dataset = test_dataset
         self.workers = workers
         self.precision = precision
+        self.schedule = schedule
+        self.scheduler: LRScheduler | None = None  # `run` makes it, because it knows the number of steps
+        self.averaged: AveragedModel | None = None
+        if average is not None:
+            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
         self.seed = distributed.from_first(torch.initial_seed)
         self.epoch = 0  # finished epochs
         self.blind = False  # True if the last evaluation gave all samples the same answer
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is evaluated and saved as the best."""
+        return self.averaged.module if self.averaged else self.model
 
     # --- one pass ------------------------------------------------------------
 
@@ -110,6 +140,10 @@ class Trainer:
             self._stop_if_not_finite(loss, f'epoch {self.epoch + 1}', number, self.train_dataset, indices)
             distributed.weighted(loss, self.criterion, len(indices), batches.sizes[number - 1]).backward()
             self.optimizer.step()
+            if self.scheduler:
+                self.scheduler.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.model)
             if indices:  # else a sample stands in for an empty slice
                 totals.add(loss, outputs, labels, self.criterion)
             progress.show(loss=totals.loss, accuracy=totals.accuracy)
@@ -122,7 +156,7 @@ class Trainer:
         batches = self._batches(dataset)
         totals = Totals()
         progress = Progress(batches, len(batches), 'evaluate')
-        for outputs, labels, indices in evaluated(self.model, progress, self.precision):
+        for outputs, labels, indices in evaluated(self.judged, progress, self.precision):
             loss = self._loss(outputs, labels)
             number = 1 + indices[0] // self.batch_size
             self._stop_if_not_finite(loss, f'the evaluation after epoch {self.epoch}', number, dataset, indices)
@@ -186,6 +220,8 @@ class Trainer:
         log = new_log(logging_parameters, facts or {})
         best_accuracy = -1.0
         self.epoch = 0  # a trainer that was used before begins a new run
+        steps = epochs * -(-len(self.train_dataset) // self.batch_size)
+        self.scheduler = make_schedule(self.schedule, self.optimizer, steps)
         last_path = records.last_checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
         if resume and distributed.from_first(last_path.exists):
             log, best_accuracy, finished = self._restore(last_path, log)
@@ -204,7 +240,8 @@ class Trainer:
                 results = (*self.train_one_epoch(), *self.validate(), *self.test())
                 for metric, value in zip(METRICS, results, strict=True):
                     log[metric].append(value)
-                print(self._summary(epochs, log, time.monotonic() - start), flush=True)
+                log.setdefault('seconds', []).append(time.monotonic() - start)
+                print(self._summary(epochs, log), flush=True)
                 if self.blind:
                     print(BLIND, flush=True)
                 if log['val_acc'][-1] > best_accuracy:
@@ -226,20 +263,20 @@ class Trainer:
         """Append the run to the list in out/{dataset}_{model}_{optimizer}.json."""
         records.append_run(records.log_path(OUTPUT_DIR, logging_parameters.run_name), data)
 
-    def _summary(self, epochs: int, log: dict, seconds: float) -> str:
+    def _summary(self, epochs: int, log: dict) -> str:
         values = {metric: log[metric][-1] for metric in METRICS}
         parts = [
             f'{part} loss {values[f"{part}_loss"]:.4f}, accuracy {values[f"{part}_acc"]:.2f}'
             for part in ('train', 'val', 'test')
         ]
-        return f'Epoch {self.epoch}/{epochs}: {"; ".join(parts)}  ({seconds:.1f} s)'
+        return f'Epoch {self.epoch}/{epochs}: {"; ".join(parts)}  ({log["seconds"][-1]:.1f} s)'
 
     # --- checkpoints ------------------------------------------------------------
 
     @distributed.on_first
     def _save_best(self, logging_parameters: LoggingParameters, log: dict) -> None:
         checkpoint = {
-            'model': {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()},
+            'model': {name: tensor.cpu().contiguous() for name, tensor in self.judged.state_dict().items()},
             'val_acc': log['val_acc'][-1],
             'test_acc': log['test_acc'][-1],
             'epoch': self.epoch,
@@ -254,6 +291,8 @@ class Trainer:
             {
                 'model': self.model.state_dict(),
                 'optimizer': self.optimizer.state_dict(),
+                'scheduler': self.scheduler.state_dict() if self.scheduler else None,
+                'averaged': self.averaged.state_dict() if self.averaged else None,
                 'epoch': self.epoch,
                 'seed': self.seed,
                 'rng': runtime.rng_state(),
@@ -283,6 +322,10 @@ class Trainer:
         except RuntimeError as error:
             raise UserError(f'{path} does not fit this model; leave --resume out to start anew.') from error
         self.optimizer.load_state_dict(state['optimizer'])
+        if self.scheduler:
+            self.scheduler.load_state_dict(state['scheduler'])
+        if self.averaged:
+            self.averaged.load_state_dict(state['averaged'])
         self.epoch, self.seed = state['epoch'], state['seed']
         runtime.set_rng_state(state['rng'])
         if 'processes' in log['run']:

@@ -56,6 +56,12 @@ def scores_path(folder: str, detector: str, dataset: str, condition: str = 'test
     return Path(folder) / 'scores' / f'{names}.json'
 
 
+def scores_csv_path(folder: str, detector: str, dataset: str) -> Path:
+    """Of all parts that were scored."""
+    path = scores_path(folder, detector, dataset)
+    return path.with_name(path.stem.removesuffix('__test') + '.csv')
+
+
 def metrics_path(folder: str, detector: str, dataset: str) -> Path:
     return Path(folder) / 'metrics' / scores_path(folder, detector, dataset).name
 

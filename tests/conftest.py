@@ -111,7 +111,7 @@ def call_main(workdir, capfd):
     return call
 
 
-CALIBRATION = {'temperature': 2.0, 'threshold': 0.3, 'unsure': [0.25, 0.35], 'chosen_on': 'the validation part of X'}
+CALIBRATION = {'temperature': 2.0, 'threshold': 0.3, 'unsure': [0.25, 0.35], 'wrong': 0.05, 'chosen_on': {'X': {}}}
 
 
 @pytest.fixture(scope='session')

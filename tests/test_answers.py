@@ -93,7 +93,7 @@ def test_broken_records_are_named(workdir, capsys):
     Path('out').mkdir()
     Path('out/bonus.json').write_text('{"accuracy": 1}')
     Path('out/nof_params.json').write_text('{"fc_input":')
-    Path('out/fakes_dataset_SimpleNet_Adam.json').write_text('[{"model": "SimpleNet"}]')
+    Path('out/fakes_dataset_SimpleNet_Adam.json').write_text('[{"model": "SimpleNet", "dataset": "fakes_dataset"}]')
     found = answers(capsys)
     assert 'bonus_main.py' in found['bonus'] and 'out/bonus.json' in found['bonus']
     assert 'cannot be read as JSON' in found['22']

@@ -272,8 +272,8 @@ def test_a_set_of_videos_beside_one_of_pictures_is_drawn(loaded, root, call_main
 def test_mean_of_a_video_is_of_probabilities():
     part = SimpleNamespace(groups=np.array, videos=lambda files: np.array(['v', 'v', 'w']))
     scores = SimpleNamespace(
-        part=part, files=['real/1', 'real/2', 'fake/1'], labels=lambda: np.array([0, 0, 1]),
-        logits=lambda: np.array([0.0, np.log(3), -np.log(3)]),
+        part=part, files=['real/1', 'real/2', 'fake/1'],
+        logits=lambda _: np.array([0.0, np.log(3), -np.log(3)]),
     )  # fmt: skip
     labels, values, _ = benchmark_table.at_level(scores, 'video')
     assert labels.tolist() == [0, 1]
@@ -451,3 +451,148 @@ def test_mistakes_are_told_before_anything_is_scored(arguments, message, loaded,
     loaded['deeper/a.pt'] = loaded['a.pt']
     status, _, errors = call_main(benchmark, *arguments)
     assert status == 1 and message in errors and loaded['a.pt'].seen == 0
+
+
+# --- pairs of detectors, kinds of fakes -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair_of_sets(root, loaded) -> None:
+    """`many` has groups enough for a p; b.pt sees the negative of what a.pt sees, c.pt the same."""
+    rng = np.random.default_rng(0)
+    levels = {'real': rng.integers(60, 160, 15).tolist(), 'fake': rng.integers(100, 200, 15).tolist()}
+    make_set(root, 'many', test=levels)
+
+    class Negative(GreyLevel):
+        def outputs(self, images, doubts) -> np.ndarray:
+            return -super().outputs(images, doubts)
+
+    loaded['b.pt'], loaded['c.pt'] = Negative({'dataset': 'home'}), GreyLevel({'dataset': 'home'})
+    (benchmark.Path('c.pt')).write_text('weights of c.pt')
+
+
+def test_all_pairs_are_compared_on_each_data_set(pair_of_sets, call_main):
+    call = ('--checkpoints', 'a.pt', 'b.pt', 'c.pt', '--datasets', 'many', 'abroad')
+    _, printed, _ = call_main(benchmark, *call)
+    pairs = {(pair['dataset'], pair['first'], pair['second']): pair for pair in strict_json()['pairs']}
+    assert list(pairs) == [
+        (name, *both) for name in ('many', 'abroad') for both in (('a', 'b'), ('a', 'c'), ('b', 'c'))
+    ]
+    aucs = {name: row(detector=name, dataset='many')['auc'] for name in 'abc'}
+    differing, same = pairs['many', 'a', 'b'], pairs['many', 'a', 'c']
+    assert differing['metrics']['auc']['difference'] == pytest.approx(aucs['b'] - aucs['a']) == 1 - 2 * aucs['a']
+    assert differing['metrics']['accuracy']['first'] == row(detector='a', dataset='many')['accuracy']
+    # Of three tests the smallest p counts three times (Holm), which here are two equal ones.
+    assert differing['holm_p'] == pytest.approx(3 * differing['delong_p']) and same['delong_p'] == same['holm_p'] == 1
+    assert differing['verdict'].startswith('a is better than b: its AuC is')
+    assert f'| a | c | +0.000 (+0.000 to +0.000) | 1 | {same["verdict"]} |' in printed
+    assert pairs['abroad', 'a', 'b']['delong_p'] is None and 'one class has only 3 groups' in printed
+    with open('out/benchmark_pairs.csv', newline='') as opened:
+        first = next(csv.DictReader(opened))
+    assert float(first['auc_difference']) == differing['metrics']['auc']['difference']
+    assert float(first['auc_low']) == differing['metrics']['auc']['interval'][0]
+    assert (float(first['holm_p']), int(first['first_only'])) == (
+        differing['holm_p'],
+        differing['mcnemar']['first_only'],
+    )
+
+
+def test_a_detector_without_finite_scores_is_in_no_pair(pair_of_sets, loaded, call_main):
+    loaded['b.pt'].nan = True
+    _, printed, _ = call_main(benchmark, '--checkpoints', 'a.pt', 'b.pt', 'c.pt', '--datasets', 'many')
+    assert 'b cannot be compared on many: 30 of 30 scores are not finite numbers' in printed
+    assert [(pair['first'], pair['second']) for pair in strict_json()['pairs']] == [('a', 'c')]
+
+
+def kind_row(name: str, detector: str = 'a') -> dict:
+    (found,) = [row for row in strict_json()['kinds'] if (row['detector'], row['dataset']) == (detector, name)]
+    return found
+
+
+def test_kinds_never_seen_are_told_from_those_trained_on(loaded, root, workdir, call_main):
+    """AuC 1 at home, 0.75 abroad; on `dark`, whose fakes are darker, 0."""
+    make_set(root, 'dark', test={'real': [200, 210, 220], 'fake': [100, 110, 120]})
+    records.write_json(root / 'home' / 'dataset.json', {'kind': 'swap'})
+    records.write_json(root / 'dark' / 'dataset.json', {'kind': 'swap'})
+    line = ('--checkpoints', 'a.pt', 'b.pt', '--datasets', 'home', 'abroad', 'dark')
+    _, printed, _ = call_main(benchmark, *line, '--kind', 'abroad=generated', 'dark=generated')
+    seen, unseen, gap = map(kind_row, ('kinds trained on', 'kinds never seen', 'gap'))
+    assert (seen['auc'], unseen['auc'], gap['auc']) == (1, 0.375, 0.625), '--kind goes before the card'
+    assert (seen['kind'], seen['datasets']) == ('swap', ['home'])
+    assert (unseen['kind'], unseen['datasets']) == ('generated', ['abroad', 'dark'])
+    for name in ('auc', 'eer', 'accuracy'):
+        both = [row(detector='a', dataset=dataset)[name] for dataset in ('abroad', 'dark')]
+        assert unseen[name] == pytest.approx(np.mean(both)) and gap[name] == pytest.approx(seen[name] - unseen[name])
+        assert gap[f'{name}_low'] <= gap[name] <= gap[f'{name}_high']
+    assert '| a | 1.000 (1.000 to 1.000) [swap] | 0.375 (' in printed
+    assert 'b: on which kinds it was trained is not known' in printed
+    with open('out/benchmark.csv', newline='') as opened:
+        table = [
+            (line['dataset'], line['kind'], line['auc']) for line in csv.DictReader(opened) if line['detector'] == 'a'
+        ]
+    assert table[0] == ('home', 'swap', '1.0') and table[3:] == [
+        ('kinds trained on', 'swap', '1.0'), ('kinds never seen', 'generated', '0.375'), ('gap', '', '0.625')
+    ]  # fmt: skip
+    record = strict_json()
+    kinds = {'home': 'swap', 'abroad': 'generated', 'dark': 'generated'}
+    figure = benchmark.benchmark_figures.heat_map(record['rows'], record['kinds'], {'a': 'A', 'b': 'B'}, kinds)
+    ax = figure.axes[0]
+    headings = [text.get_text().replace('\n', ' ') for text in ax.get_xticklabels()]
+    assert headings == ['home (swap)', 'abroad (generated)', 'dark (generated)', 'mean over kinds trained on',
+                        'mean over kinds never seen', 'gap (their difference)']  # fmt: skip
+    cells = [text.get_text().splitlines()[0] for text in ax.texts]
+    assert [cell.partition(' ')[0] for cell in cells[3:6]] == ['1.000', '0.375', '0.625'] and cells[9:] == ['-'] * 3
+    call_main(benchmark, *line)  # now the card counts, and abroad is of no kind
+    assert (kind_row('kinds trained on')['auc'], kind_row('kinds trained on')['datasets']) == (0.5, ['home', 'dark'])
+    assert kind_row('kinds never seen')['auc'] is kind_row('gap')['auc'] is kind_row('gap')['auc_low'] is None
+
+
+def test_without_kinds_nothing_is_said_of_them(loaded, call_main):
+    _, printed, _ = call_main(benchmark, '--checkpoints', 'a.pt', '--datasets', 'home', 'abroad')
+    assert strict_json()['kinds'] == [] and 'Mean AuC' not in printed and '--kind' not in printed
+    status, _, errors = call_main(benchmark, '--checkpoints', 'a.pt', '--datasets', 'home', '--kind', 'hone=swap')
+    assert status == 1 and '--kind hone: no such data set is tested or was trained on' in errors
+
+
+def test_data_sets_of_a_mean_vary_independently(loaded, root, call_main):
+    """The same random numbers for both would resample them alike, and the mean would seem as unsure as each."""
+    rng = np.random.default_rng(0)
+    levels = {'real': rng.integers(60, 160, 60).tolist(), 'fake': rng.integers(90, 190, 60).tolist()}
+    for name in ('one', 'two'):
+        make_set(root, name, test=levels)
+    kinds = ('--kind', 'home=swap', 'one=swap', 'two=swap')
+    call_main(benchmark, '--checkpoints', 'a.pt', '--datasets', 'one', 'two', *kinds)
+    widths = [
+        found['auc_high'] - found['auc_low']
+        for found in (kind_row('kinds trained on'), row(detector='a', dataset='one'))
+    ]
+    assert widths[0] / widths[1] == pytest.approx(1 / np.sqrt(2), rel=0.1)
+
+
+def test_a_detector_of_several_data_sets_knows_the_kinds_and_thresholds_of_all(loaded, root, call_main):
+    make_set(
+        root,
+        'faraway',
+        train={'real': [1], 'fake': [2]},
+        val={'real': [150], 'fake': [240]},
+        test={'real': [1], 'fake': [2]},
+    )
+    fingerprints = {name: {'fingerprint': datasets.fingerprint(root / name / 'train')} for name in ('home', 'faraway')}
+    run = {'dataset': 'home+faraway', 'datasets': ['home', 'faraway'], 'data': {'train': {'datasets': fingerprints}}}
+    loaded['a.pt'].run = run
+    line = ('--checkpoints', 'a.pt', '--datasets', 'home', 'abroad', 'faraway')
+    kinds = ('--kind', 'home=swap', 'faraway=generated', 'abroad=retouched')
+    call_main(benchmark, *line, *kinds)
+    assert [row(detector='a', dataset=name)['own'] for name in ('home', 'abroad', 'faraway')] == [True, False, True]
+    found = row(detector='a', dataset='abroad')
+    assert (found['threshold_from'], found['threshold']) == ('home val + faraway val', (150 + 190) / 2 - 128)
+    assert kind_row('kinds trained on')['datasets'] == ['home', 'faraway']
+    assert strict_json()['detectors']['a']['kinds_trained_on'] == ['generated', 'swap']
+    # Of one of the two the kind is not known: nobody can say what was never seen.
+    _, printed, _ = call_main(benchmark, *line, *kinds[:2])
+    assert 'a: on which kinds it was trained is not known' in printed and strict_json()['kinds'] == []
+    # Other data of that name are not what it was trained on.
+    make_set(root, 'faraway', train={'real': [1, 2]})
+    call_main(benchmark, *line, *kinds)
+    assert row(detector='a', dataset='faraway')['own'] is False
+    assert row(detector='a', dataset='faraway')['threshold_from'] == 'home val'

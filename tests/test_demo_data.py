@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from PIL import Image
 
 import make_demo_data
 from forensics.classical.spectrum import azimuthal_spectra
+from forensics.data import datasets
 from forensics.data.datasets import CLASSES, PARTS
 from forensics.drawing import swaps, traces
 from forensics.drawing.camera import Camera, capture, encode
@@ -82,6 +84,7 @@ def test_layout_and_card(small, dataset):
     card = json.loads((small / dataset / 'dataset.json').read_text())
     assert card['class_names'] == list(CLASSES)
     assert (card['seed'], card['size']) == (0, 96)
+    assert card['kind'] == {'fakes_dataset': 'swap', 'synthetic_dataset': 'generated'}[dataset]
     assert card['source'] and card['licence'] and card['fake']
     for part in PARTS:
         for label in CLASSES:
@@ -113,6 +116,23 @@ def test_finished_data_is_left_alone(small, capsys):
     make(small)
     assert 'there already' in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in small.rglob('*')} == before
+
+
+def test_data_drawn_before_cards_had_a_kind_get_one(small, tmp_path, capsys):
+    """They would have been taken for another data set, and their detectors' records for those of other data."""
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    for dataset in make_demo_data.DATASETS:
+        path = tmp_path / dataset / 'dataset.json'
+        card = json.loads(path.read_text())
+        with_kind = datasets.fingerprint(tmp_path / dataset / 'test')
+        path.write_text(json.dumps({name: value for name, value in card.items() if name != 'kind'}))
+        assert datasets.fingerprint(tmp_path / dataset / 'test') == with_kind
+        make(tmp_path)
+        assert json.loads(path.read_text()) == card
+        path.write_text(json.dumps({**card, 'kind': 'my own'}))
+        make(tmp_path)
+        assert json.loads(path.read_text())['kind'] == 'my own'
+    assert capsys.readouterr().out.count('there already') == 8
 
 
 def test_other_data_is_replaced_only_on_request(tmp_path):

@@ -26,6 +26,8 @@ def test_it_answers_like_pytorch(exported_bonus, tiny_root):
     outputs = network.outputs(images, Doubts())
     np.testing.assert_allclose(found.outputs(images, Doubts())[:, 0], outputs[:, 1] - outputs[:, 0], atol=1e-4)
     np.testing.assert_allclose(found.score(images), network.score(images), atol=1e-5)
+    plain = detectors.NetworkDetector(network.model, 'BonusNet').outputs(images, Doubts())
+    np.testing.assert_allclose(found.outputs(images, Doubts())[:, 0], (plain[:, 1] - plain[:, 0]) / 2, atol=1e-4)
 
 
 def test_the_graph_alone_is_enough(exported_bonus, tiny_root):
@@ -34,14 +36,14 @@ def test_the_graph_alone_is_enough(exported_bonus, tiny_root):
     images = pictures(tiny_root)
     bytes_in = np.stack([np.asarray(image) for image in images])
     p_fake, logit = session.run(['p_fake', 'logit'], {'pictures': bytes_in})
-    np.testing.assert_allclose(p_fake, 1 / (1 + np.exp(-logit / CALIBRATION['temperature'])), atol=1e-6)
+    np.testing.assert_allclose(p_fake, 1 / (1 + np.exp(-logit)), atol=1e-6)
     np.testing.assert_allclose(p_fake, exported.load(exported_bonus).score(images), atol=1e-6)
     np.testing.assert_allclose(session.run(['p_fake'], {'pictures': bytes_in[3:4]})[0], p_fake[3:4], atol=1e-6)
 
 
 def test_what_has_to_be_known_is_in_the_file(exported_bonus):
     detector = exported.load(exported_bonus)
-    assert (detector.name, detector.trained_on, detector.rule) == ('BonusNet', 'fakes_dataset', CALIBRATION)
+    assert (detector.name, detector.trained_on, detector.calibrated) == ('BonusNet', 'fakes_dataset', CALIBRATION)
     assert detector.card == {
         'trained_on': 'fakes_dataset',
         'fails_on': 'photographs',
@@ -124,7 +126,7 @@ def test_a_network_that_does_not_say_its_name_and_no_data_set(call_main, workdir
     checkpoint = PROJECT / 'checkpoints' / 'bonus.pt'
     status, printed, _ = call_main(export_onnx, '-cpp', checkpoint, '-m', 'BonusNet', '-o', 'b.onnx')
     assert status == 0 and 'P(fake) of 100 pictures (noise) beside PyTorch' in printed and 'Wrote b.onnx' in printed
-    assert 'Not calibrated' in printed and 'not stated' in printed and not exported.load('b.onnx').rule
+    assert 'Not calibrated' in printed and 'not stated' in printed and not exported.load('b.onnx').calibrated
     assert json.loads(onnxruntime.InferenceSession('b.onnx').get_modelmeta().custom_metadata_map['model']) == 'BonusNet'
 
 

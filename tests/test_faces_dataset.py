@@ -191,6 +191,18 @@ def test_drawn_data_are_recognised_whatever_processor_drew_them(folder, tmp_path
         assert datasets.fingerprint(folder) != drawn
 
 
+def test_the_kind_of_fakes_is_a_tag_of_the_card(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv('FACES_DATASETS', str(tmp_path))
+    assert datasets.kind_of('faces') is None
+    shutil.copytree(folder, tmp_path / 'faces' / 'test')
+    assert datasets.kind_of('faces') is None
+    records.write_json(tmp_path / 'faces' / 'dataset.json', {'kind': 'swap'})
+    assert datasets.kind_of('faces') == 'swap'
+    records.write_json(tmp_path / 'faces' / 'dataset.json', {'kind': 3})
+    with pytest.raises(UserError, match='"kind" is to be a word, as "swap"; it is 3'):
+        datasets.kind_of('faces')
+
+
 def test_a_card_that_is_no_json_is_named(tmp_path):
     assert datasets.read_card(tmp_path) == {}
     for content in ('{', '[]'):

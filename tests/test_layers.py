@@ -22,6 +22,7 @@ WINGS = {  # and the other wings that a wing may import
     'running': {'pictures'},
     'data': {'running', 'pictures'},
     'judging': {'running', 'pictures', 'data'},  # of data the names of the classes, and the parts that are scored
+    'reporting': {'judging', 'data'},  # what they left on disk, in sentences, tables and figures
     'classical': {'running', 'pictures', 'judging'},  # of judging what every detector is
 }
 
@@ -46,7 +47,7 @@ def test_forensics_never_imports_the_root(path):
     assert not imported_modules(path) & ROOT_MODULES
 
 
-def test_forensics_has_six_wings_and_little_at_its_top():
+def test_forensics_has_seven_wings_and_little_at_its_top():
     inside = {path.relative_to(PROJECT / 'forensics').with_suffix('').parts for path in FORENSICS}
     assert {parts[0] for parts in inside if len(parts) == 1} == {*TOP, '__init__'}
     assert {parts[0] for parts in inside if len(parts) > 1} == WINGS.keys()
@@ -82,7 +83,7 @@ def test_imports_point_down(module):
 
 LIGHT = [
     'plot_samples_of_faces_datasets', 'plot_accuracy_and_loss', 'answer_questions', 'make_demo_data', 'audit_dataset',
-    'preprocessing', 'compare_detectors', 'predict',
+    'preprocessing', 'compare_detectors', 'make_report', 'predict',
 ]  # fmt: skip
 HELP = """
 import runpy, sys

@@ -51,6 +51,15 @@ def test_plain(tree):
     assert len({groups for _, groups, _ in found.values()}) == 3
 
 
+def test_scaling_a_data_set_does_not_lose_its_persons(tree):
+    root = tree('train/real/a.mp4', 'train/fake/b.mp4', 'val/real/c.mp4', 'val/fake/d.mp4')
+    (root / 'manifest.csv').write_text('file,group\ntrain/real/a.mp4,anna\ntrain/fake/b.mp4,anna\nval/real/c.mp4,\n')
+    _, found = read(root)
+    groups = [groups for _, groups, _ in found.values()]
+    assert groups[0] == groups[1] == ('anna',)
+    assert len(set(groups)) == 3  # who is not named stands alone
+
+
 def test_the_assignments(tree):
     layout, found = read(tree('train/real/a.mp4', 'train/fake/b.mp4', 'test/real/a.mp4', 'test/fake/b.mp4'))
     assert layout == "the assignment's"

@@ -10,7 +10,7 @@ from forensics.errors import UserError
 from forensics.pictures import perturbations
 from forensics.pictures.perturbations import PERTURBATIONS, Condition, parse
 
-STRENGTHS = {'jpeg': 20, 'blur': 2, 'rescale': 0.5, 'noise': 10}
+STRENGTHS = {'jpeg': 20, 'webp': 20, 'blur': 2, 'rescale': 0.5, 'noise': 10}
 NOTHING = {'blur': 0, 'rescale': 1, 'noise': 0}  # JPEG has no such quality
 
 
@@ -88,7 +88,7 @@ def test_parse_orders_from_mild_to_harsh_and_drops_repetitions():
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('fog:1', 'No perturbation "fog". There are jpeg, blur'),
+        ('fog:1', 'No perturbation "fog". There are jpeg, webp, blur'),
         ('jpeg', 'strengths are numbers'),
         ('jpeg:30;50', 'strengths are numbers'),
         ('jpeg:0', 'quality is a whole number from 1 to 100'),

@@ -17,6 +17,7 @@ from test_faces import write_video
 import predict
 from forensics.judging import answers, exported
 from forensics.judging.answers import Rule
+from forensics.judging.detector import Detector
 from forensics.pictures import faces
 from forensics.pictures.files import open_image
 
@@ -47,16 +48,35 @@ def ask(call_main, exported_bonus):
         (0.9, [0.8, 0.95], 100, 'fake', None),
         (0.1, [0.2, 0.05], 100, 'real', None),
         (0.5, [], 100, 'unsure', 'P(fake) from 0.40 to 0.60'),
-        (0.4, [], 100, 'unsure', 'P(fake) from 0.40 to 0.60'),
+        (0.41, [], 100, 'unsure', 'P(fake) from 0.40 to 0.60'),
         (0.9, [0.8, 0.2], 100, 'unsure', '1 of 2 harmless changes turn the verdict'),
         (0.9, [0.8], 79, 'unsure', 'the face is 79 pixels wide, and the smallest trained on was 80'),
         (0.9, [0.8], None, 'fake', None),
     ],
 )
 def test_the_verdict_and_its_reasons(p_fake, harmless, side, verdict, reason):
-    found, reasons = Rule(0.5, 'X', (0.4, 0.6), 80).judge(p_fake, harmless, side)
+    found, reasons = Rule(0.5, 'X', (0.4, 0.6), 0.05, 80).judge(p_fake, harmless, side)
     assert found == verdict
     assert (reason is None and not reasons) or reasons[0].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ('run', 'threshold', 'chosen_on'),
+    [
+        ({}, 0.5, None),
+        ({'threshold': 0.7, 'dataset': 'X'}, 0.7, 'the validation part of X'),  # of train_svm.py
+        ({'calibration': CALIBRATION, 'dataset': 'Y'}, 0.3, 'the validation part of X'),
+    ],
+)
+def test_the_threshold_and_where_it_was_chosen(run, threshold, chosen_on):
+    class Some(Detector):
+        outputs = None
+
+    detector = Some()
+    detector.run = run
+    rule = Rule.of(detector)
+    assert (rule.threshold, rule.chosen_on) == (threshold, chosen_on)
+    assert rule.decide(threshold) == 'fake' and rule.decide(threshold - 0.01) == 'real'
 
 
 def test_the_most_suspicious_face_decides():
@@ -101,7 +121,7 @@ def test_the_answer_holds_what_a_program_needs(call_main, exported_bonus, photo)
     status, printed, _ = call_main(predict, '--checkpoint', exported_bonus, '--json', photo)
     whole = json.loads(printed)
     about, (answer,) = whole['detector'], whole['answers']
-    assert about['threshold'] == CALIBRATION['threshold'] and about['threshold_chosen_on'] == CALIBRATION['chosen_on']
+    assert about['threshold'] == CALIBRATION['threshold'] and about['threshold_chosen_on'] == 'the validation part of X'
     assert about['temperature'] == 2 and about['unsure'] == CALIBRATION['unsure'] and about['licence'] == 'MIT'
     assert about['fails_on'] == 'photographs' and about['smallest_face'] == 80 and len(about['sha256']) == 64
     assert answer.keys() == {
@@ -114,7 +134,7 @@ def test_the_answer_holds_what_a_program_needs(call_main, exported_bonus, photo)
 
 def test_the_table_says_it_in_words(call_main, exported_bonus, photo):
     _, printed, _ = call_main(predict, '--checkpoint', exported_bonus, photo)
-    assert 'Fake: P(fake) above 0.30, chosen on the validation part of X.' in printed
+    assert 'Fake: P(fake) of 0.30 or more, chosen on the validation part of X.' in printed
     assert '(BonusNet), trained on fakes_dataset.' in printed and 'Known to fail on: photographs.' in printed
     row = next(line for line in printed.splitlines() if photo in line)
     assert row.split()[0] in ('real', 'fake', 'unsure') and ' to ' in row and '+' in row

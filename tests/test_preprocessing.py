@@ -101,8 +101,12 @@ def test_a_data_set_without_parts_is_divided_and_its_files_stay_as_they_are(crop
     for row in rows:
         assert (tmp_path / 'out' / row['file']).read_bytes() == Path(row['source']).read_bytes()
         assert [float(row[key]) for key in ('x', 'y', 'w', 'h')] == [0, 0, 256, 256]
-    card = json.loads((tmp_path / 'out' / 'dataset.json').read_text())
+    path = tmp_path / 'out' / 'dataset.json'
+    card = json.loads(path.read_text())
     assert card['counts']['train'] == {'real': 14, 'fake': 14}
+    path.write_text(json.dumps({**card, 'kind': 'swap'}))
+    run(tmp_path / 'out', '--no-detect', '--real', crops / 'real', '--fake', crops / 'fake')
+    assert json.loads(path.read_text()) == {**card, 'kind': 'swap'}, 'a tag outlives the same line, started again'
 
 
 def test_the_line_that_the_error_for_missing_parts_names_works(crops, monkeypatch, tmp_path):

@@ -43,6 +43,7 @@ ASSIGNMENT = [
     'python bonus_main.py',
     'python nof_params.py',
     'python answer_questions.py',
+    'python make_report.py',
 ]
 MAKE_DATA = 'python make_demo_data.py'
 

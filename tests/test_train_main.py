@@ -30,7 +30,7 @@ def log(path='out/fakes_dataset_MyNet_Adam.json'):
 
 def test_defaults_are_the_assignments():
     args = train_main.parse_args([])
-    assert (args.dataset, args.model, args.optimizer) == ('fakes_dataset', 'SimpleNet', 'SGD')
+    assert (args.datasets, args.model, args.optimizer) == (['fakes_dataset'], 'SimpleNet', 'SGD')
     assert (args.lr, args.momentum, args.batch_size, args.epochs) == (0.001, 0.9, 128, 2)
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 import trainer as trainer_module
 from forensics.errors import UserError
-from trainer import LoggingParameters, Trainer
+from trainer import LoggingParameters, Trainer, make_optimizer
 
 LOGGING = LoggingParameters('Toy', 'points', 'SGD', {'lr': 0.1})
 
@@ -231,24 +231,68 @@ class StopsAt(nn.Module):
         return self.layers(x)
 
 
+RECIPES = {'plain': {}, 'one-cycle, averaged': {'schedule': 'one-cycle', 'average': 0.9}}
+
+
+@pytest.mark.parametrize('recipe', RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize('batch', [2, 9, 17, 26])
-def test_an_interrupted_and_resumed_run_equals_an_unbroken_one(batch, capsys):
+def test_an_interrupted_and_resumed_run_equals_an_unbroken_one(batch, recipe, capsys):
     torch.manual_seed(1)
-    make_trainer(StopsAt(0)).run(4, LOGGING)
+    make_trainer(StopsAt(-1), **recipe).run(4, LOGGING)
     expected = metrics_of()
-    weights = torch.load('checkpoints/points_Toy_SGD.last.pt', weights_only=True)['model']
+    weights = final_weights()
     for file in ('out/points_Toy_SGD.json', 'checkpoints/points_Toy_SGD.last.pt'):
         Path(file).unlink()
 
     torch.manual_seed(1)
     with pytest.raises(KeyboardInterrupt):
-        make_trainer(StopsAt(batch)).run(4, LOGGING)
+        make_trainer(StopsAt(batch), **recipe).run(4, LOGGING)
     assert '--resume' in capsys.readouterr().out
     torch.manual_seed(1)
-    make_trainer(StopsAt(0)).run(4, LOGGING, resume=True)
+    make_trainer(StopsAt(-1), **recipe).run(4, LOGGING, resume=True)
     assert metrics_of() == expected
-    resumed = torch.load('checkpoints/points_Toy_SGD.last.pt', weights_only=True)['model']
+    resumed = final_weights()
+    assert resumed.keys() == weights.keys()
     assert all(torch.equal(resumed[name], weights[name]) for name in weights)
+
+
+def final_weights() -> dict[str, torch.Tensor]:
+    state = torch.load('checkpoints/points_Toy_SGD.last.pt', weights_only=True)
+    averaged = {f'averaged {name}': tensor for name, tensor in (state['averaged'] or {}).items()}
+    return {**state['model'], **averaged}
+
+
+def test_one_cycle_rises_to_the_rate_and_ends_near_zero():
+    trainer = make_trainer(schedule='one-cycle')
+    rates = []
+    trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]['lr']))
+    trainer.run(4, LOGGING)
+    assert len(rates) == 4 * 7
+    assert max(rates) == pytest.approx(0.1, rel=0.05)
+    assert 0 < rates.index(max(rates)) < len(rates) / 2
+    assert rates[-1] < 0.001 < rates[0] < 0.01
+
+
+def test_the_average_is_what_its_formula_says_and_is_judged_and_saved():
+    model = nn.Linear(4, 2)
+    trainer = make_trainer(model, average=0.75)
+    seen = []
+    trainer.optimizer.register_step_post_hook(lambda *_: seen.append(model.weight.detach().clone()))
+    trainer.run(1, LOGGING)
+    expected = seen[0]
+    for weight in seen[1:]:
+        expected = 0.75 * expected + 0.25 * weight
+    saved = torch.load('checkpoints/points_Toy_SGD.pt', weights_only=True)['model']['weight']
+    assert torch.allclose(saved, expected, atol=1e-6)
+    assert not torch.allclose(saved, model.weight, atol=1e-3)
+    judged = Trainer(trainer.judged, None, nn.CrossEntropyLoss(), 8, None, trainer.validation_dataset, None)
+    assert metrics_of()[-1]['val_loss'][-1] == judged.validate()[0]
+
+
+@pytest.mark.parametrize(('name', 'given', 'kept'), [('AdamW', None, 0.01), ('Adam', None, 0), ('Adam', 0.1, 0.1)])
+def test_weight_decay_is_the_optimizers_own_unless_given(name, given, kept):
+    optimizer = make_optimizer(name, nn.Linear(4, 2), 0.1, weight_decay=given)
+    assert optimizer.param_groups[0]['weight_decay'] == kept
 
 
 def test_resuming_a_finished_run_says_so_and_logs_nothing(capsys):
@@ -259,10 +303,10 @@ def test_resuming_a_finished_run_says_so_and_logs_nothing(capsys):
 
 
 def test_a_new_run_killed_in_its_first_epoch_does_not_resume_an_older_one():
-    make_trainer(StopsAt(0)).run(1, LOGGING)
+    make_trainer(StopsAt(-1)).run(1, LOGGING)
     with pytest.raises(KeyboardInterrupt):
         make_trainer(StopsAt(2)).run(1, LOGGING)
-    make_trainer(StopsAt(0)).run(1, LOGGING, resume=True)
+    make_trainer(StopsAt(-1)).run(1, LOGGING, resume=True)
     assert len(metrics_of()) == 2
 
 

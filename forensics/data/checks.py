@@ -13,18 +13,27 @@ from forensics.running import distributed, runtime
 from forensics.running.batches import has_pictures, preload
 
 
-def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes: bool = True) -> dict[str, str]:
+def check_images(
+    parts: dict,
+    size: int | None,
+    skip_broken: bool,
+    both_classes: bool = True,
+    *,
+    crop: int | None = None,
+    keep: bool = True,
+) -> dict[str, str]:
     """Read every image once, so that a bad one is reported now and not in the middle of the work.
 
-    `size` is the only picture size that the model takes, None if it scales its input. Returns the files left out, with
-    the reason of each.
+    `size` is the only picture size that the model takes, None if it takes all; squares of `crop` pixels are cut out
+    of every picture. Pictures are kept in memory if `keep` says so and they fit. Returns the files left out, with the
+    reason of each.
     """
     broken = []
     parts = {part: dataset for part, dataset in parts.items() if has_pictures(dataset)}  # not a grader's own class
     for part, dataset in parts.items():
         real, fake = len(dataset.real_image_names), len(dataset.fake_image_names)
         print(f'{part}: {real} real and {fake} fake images in {dataset.root_path}')
-        part_broken, sizes = preload(dataset, part)
+        part_broken, sizes = preload(dataset, part, keep)
         broken += part_broken
         for (width, height), file in sizes.items():
             if size is not None and (width, height) != (size, size):
@@ -34,6 +43,8 @@ def check_images(parts: dict, size: int | None, skip_broken: bool, both_classes:
                     f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Scale the data set: '
                     f'`python preprocessing.py --no-detect --size {size} --from {source} --output {scaled}`.'
                 )
+            if crop and min(width, height) < crop:
+                raise UserError(f'{file} has {width}x{height} pixels, too few for --crop {crop}; give a smaller one.')
     if broken and not skip_broken:
         raise UserError(
             f'{len(broken)} of the images cannot be read, the first: {broken[0]}. '

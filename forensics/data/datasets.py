@@ -65,7 +65,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def read_card(folder: str | Path) -> dict:
-    """The data set's card (source, licence, seed, counts, class names), or {} if it has none."""
+    """The data set's card (source, licence, seed, counts, class names, kind of the fakes), or {} if it has none."""
     card = Path(folder) / 'dataset.json'
     if not card.exists():
         return {}
@@ -74,6 +74,23 @@ def read_card(folder: str | Path) -> dict:
         raise UserError(f'{card} holds no object ({{...}}); mend it or remove it.')
     records.check_label_names(content.get('class_names'), card)
     return content
+
+
+def is_drawn(source: str | None) -> bool:
+    """True if the source on a data set's card is ours, and its pictures are drawings."""
+    return str(source or '').startswith('drawn by make_demo_data.py')
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of a data set's fakes, as its card says; None if it says none or the data set is not here."""
+    try:
+        folder = find_dataset(name)
+    except UserError:
+        return None
+    kind = read_card(folder).get('kind')
+    if kind is not None and not (isinstance(kind, str) and kind):
+        raise UserError(f'{folder / "dataset.json"}: "kind" is to be a word, as "swap"; it is {json.dumps(kind)}.')
+    return kind
 
 
 def read_manifest(folder: str | Path) -> dict[str, dict[str, str]]:
@@ -107,7 +124,8 @@ def fingerprint(folder: str | Path, files: list[str] | None = None) -> str:
     instead of the sizes: other processors round differently, and a few pixels are some grey levels off.
     """
     card = read_card(Path(folder).parent)
-    drawn = str(card.get('source', '')).startswith('drawn by make_demo_data.py')
+    card.pop('kind', None)  # a tag, which somebody may add or change
+    drawn = is_drawn(card.get('source'))
     # The file names of two parts may be the same.
     digest = hashlib.sha256(json.dumps([Path(folder).name, card], sort_keys=True).encode() if drawn else b'')
     for file in class_files(folder) if files is None else files:

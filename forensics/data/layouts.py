@@ -6,7 +6,7 @@
 | Celeb-DF         | Celeb-real/ and Celeb-synthesis/                          | the person who was filmed           |
 | DFDC             | metadata.json beside the videos, also in sub-folders      | the original video                  |
 | UADFV            | real/ and fake/, fakes named NUMBER_fake                  | the number                          |
-| the assignment's | train/, val/, test/, each with real/ and fake/            | the file                            |
+| the assignment's | train/, val/, test/, each with real/ and fake/            | manifest.csv's, else the file       |
 | plain            | real/ and fake/                                           | the file                            |
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forensics import records
-from forensics.data.datasets import CLASSES, PARTS
+from forensics.data.datasets import CLASSES, PARTS, read_manifest
 from forensics.errors import UserError
 from forensics.pictures.files import is_image_file
 from forensics.pictures.video import is_video_file
@@ -108,10 +108,12 @@ def is_plain(root: Path) -> bool:
 
 
 def read_assignment(root: Path) -> Iterator[Source]:
+    manifest = read_manifest(root)
     for part in PARTS:
         if child(root, part):
             for source in read_plain(child(root, part)):
-                yield replace(source, part=part)
+                group = manifest.get(Path(source.path).relative_to(root).as_posix(), {}).get('group')
+                yield replace(source, part=part, groups=(group,) if group else source.groups)
 
 
 def is_assignment(root: Path) -> bool:

@@ -42,28 +42,32 @@ class Rule:
 
     threshold: float = 0.5
     chosen_on: str | None = None  # None: nobody chose it
-    unsure: tuple[float, float] | None = None  # the band of P(fake) in which validation was wrong too often
+    unsure: tuple[float, float] | None = None  # between these P(fake) is no answer
+    wrong: float | None = None  # outside, at most this share of the answers was wrong in validation
     smallest_face: float = 0  # shorter side in pixels
 
     @classmethod
     def of(cls, detector: Detector) -> 'Rule':
-        rule = detector.rule
+        fitted = detector.calibrated
+        chosen_on = fitted.get('chosen_on', [] if detector.threshold is None else detector.datasets)
         return cls(
-            threshold=0.5 if rule.get('threshold') is None else rule['threshold'],
-            chosen_on=rule.get('chosen_on'),
-            unsure=tuple(rule['unsure']) if rule.get('unsure') else None,
+            threshold=0.5 if detector.threshold is None else detector.threshold,
+            chosen_on=' and '.join(f'the validation part of {name}' for name in chosen_on) or None,
+            unsure=tuple(fitted['unsure']) if fitted.get('unsure') else None,
+            wrong=fitted.get('wrong'),
             smallest_face=detector.card.get('smallest_face') or 0,
         )
 
     def decide(self, p_fake: float) -> str:
-        return 'fake' if p_fake > self.threshold else 'real'
+        return 'fake' if p_fake >= self.threshold else 'real'
 
     def judge(self, p_fake: float, harmless: Sequence[float], shorter_side: float | None) -> tuple[str, list[str]]:
         """(verdict, the reasons why it is unsure)."""
         reasons = []
         low, high = self.unsure or (math.inf, -math.inf)
-        if low <= p_fake <= high:
-            reasons.append(f'P(fake) from {low:.2f} to {high:.2f} was wrong too often on the validation data')
+        if low < p_fake < high:
+            risk = f'; outside, at most {self.wrong:.0%} of the answers were wrong there' if self.wrong else ''
+            reasons.append(f'P(fake) from {low:.2f} to {high:.2f} is left open by the validation data{risk}')
         if shorter_side is not None and shorter_side < self.smallest_face:
             reasons.append(
                 f'the face is {shorter_side:.0f} pixels wide, and the smallest trained on was {self.smallest_face:.0f}'

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import plots
@@ -15,7 +16,8 @@ class Entry:
 
     detector: Detector
     own: set[str] = field(default_factory=set)  # data sets of the benchmark that it was trained on
-    validation: Part | None = None
+    kinds: set[str] | None = None  # of fakes that it was trained on, if all of them are known
+    validations: list[Part] = field(default_factory=list)  # for its threshold
     no_threshold: str = ''  # why there is none
 
     @property
@@ -34,32 +36,37 @@ class Entry:
             'checkpoint_sha256': self.detector.sha256,
             'model': self.detector.name,
             'trained_on': self.detector.trained_on,
+            'kinds_trained_on': self.kinds and sorted(self.kinds),
             'backbone_weights': self.detector.backbone_weights,
-            'threshold_from': 'validation' if self.validation else self.no_threshold,
+            'threshold_from': 'validation' if self.validations else self.no_threshold,
         }
 
-    def find_own(self, names: Sequence[str], fingerprint: Callable[[str], str | None]) -> None:
-        """Set `own`, the data sets in `names` that it was trained on, and `validation`, the part for its threshold."""
-        recorded = ((self.detector.run.get('data') or {}).get('train') or {}).get('fingerprint')
+    def find_own(self, names: Sequence[str], fingerprint: Callable[[str], str | None], kinds: dict[str, str]) -> None:
+        """Find which data sets in `names` it was trained on, the parts for its threshold, and the kinds that it knows.
 
-        home = self.detector.trained_on
+        `kinds` are those that the user gave; others stand in the data sets' cards.
+        """
+        known, reasons = [], []
 
-        def knows(dataset: str) -> bool:
+        def is_home(name: str, home: str, recorded: str | None) -> bool:
             # By the content if both fingerprints are known: other data may have the same name.
-            found = fingerprint(dataset)
-            return found == recorded if found and recorded else dataset == home
+            found = fingerprint(name)
+            return found == recorded if found and recorded else name == home
 
-        self.own = {name for name in names if knows(name)}
-        try:
-            if home is None:
-                self.no_threshold = 'its file does not say on what it was trained'
-            elif not knows(home):
-                self.no_threshold = f'the {home} here is not the one that it was trained on'
-            else:
-                self.validation = scorable(home, 'val')
-        except UserError as error:
-            self.no_threshold = str(error)
-        if self.no_threshold:
+        for home, recorded in self.detector.training_fingerprints.items():
+            here = [name for name in dict.fromkeys([home, *names]) if is_home(name, home, recorded)]
+            self.own |= set(here) & set(names)
+            said = [kinds.get(home), *(kinds.get(name) or datasets.kind_of(name) for name in here)]
+            known.append(next(filter(None, said), None))
+            try:
+                if home not in here:
+                    raise UserError(f'the {home} here is not the one that it was trained on')
+                self.validations.append(scorable(home, 'val'))
+            except UserError as error:
+                reasons.append(str(error))
+        self.kinds = set(known) if known and None not in known else None
+        if not self.validations:
+            self.no_threshold = '; '.join(reasons) or 'its file does not say on what it was trained'
             print(f'{self.name}: its own decision (P(fake) above 0.5) counts, without a fitted threshold: '
                   f'{self.no_threshold}.')  # fmt: skip
 

@@ -5,33 +5,46 @@ import itertools
 import numpy as np
 
 from forensics.judging import plots
-from forensics.judging.benchmark_table import CONSTANT, LEVELS, interval_text
+from forensics.judging.benchmark_kinds import GAP, SEEN, UNSEEN
+from forensics.judging.benchmark_table import COLUMNS, LEVELS, interval_text
 from forensics.pictures.perturbations import PERTURBATIONS
 
 LINE_COLOURS = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.AMBER, plots.WINE, 'black', plots.GREY)
 LINE_MARKERS = 'osD^vPX'
+MEAN_HEADINGS = {
+    SEEN: 'mean over\nkinds trained on',
+    UNSEEN: 'mean over\nkinds never seen',
+    GAP: 'gap\n(their difference)',
+}
+EMPTY = dict.fromkeys(COLUMNS)  # the row of a detector without scores of a data set
 
 
-def heat_map(rows: list[dict], titles: dict[str, str], datasets: list[str]):
-    """Every detector on every data set, unperturbed, frames above videos; `titles` are those of the detectors."""
+def heat_map(rows: list[dict], kind_rows: list[dict], titles: dict[str, str], kinds: dict[str, str | None]):
+    """Every detector on every data set, unperturbed, frames above videos, with the means over kinds beside the frames.
+
+    `titles` are those of the detectors, `kinds` those of the data sets' fakes.
+    """
     clean = [row for row in rows if row['perturbation'] is None]
     levels = [level for level in LEVELS if any(row['level'] == level for row in clean)]
     with plots.style():
-        width = min(max(plots.PAGE_WIDTH, 2.6 + 1.5 * len(datasets)), 30)
+        means = list(dict.fromkeys(row['dataset'] for row in kind_rows))
+        width = min(max(plots.PAGE_WIDTH, 2.6 + 1.5 * (len(kinds) + len(means))), 30)
         height = len(levels) * (0.9 + 0.48 * len(titles))
         figure = plots.new_figure(height=height, width=width)
         axes = figure.subplots(len(levels), squeeze=False)[:, 0]
         for level, ax in zip(levels, axes, strict=True):
-            here = [row for row in clean if row['level'] == level]
+            here = [row for row in [*clean, *kind_rows] if row['level'] == level]
             present = {row['dataset'] for row in here}  # not every data set has videos
-            plot_matrix(here, titles, [dataset for dataset in datasets if dataset in present], ax)
+            columns = {name: f'{name}\n({kind})' if kind else name for name, kind in kinds.items() if name in present}
+            plot_matrix(here, titles, columns, [name for name in means if name in present], ax)
             ax.set_title(f'AuC on test, {level}s' + (' (means over the frames)' if level == 'video' else ''))
     return figure
 
 
 def strength_curves(rows: list[dict], titles: dict[str, str], datasets: list[str], names: list[str]):
     """The frames' AuC against strength: a row of panels for each data set, a column for each perturbation."""
-    frames = [row for row in rows if row['level'] == 'frame' and row['detector'] != CONSTANT]
+    able = {row['detector'] for row in rows if row['perturbation']}  # not those of which only scores are there
+    frames = [row for row in rows if row['level'] == 'frame' and row['detector'] in able]
     with plots.style():
         figure = plots.new_figure(height=0.7 + 1.9 * len(datasets), width=max(plots.PAGE_WIDTH, 1.0 + 1.9 * len(names)))
         grid = figure.subplots(len(datasets), len(names), squeeze=False, sharey=True, sharex='col')
@@ -54,26 +67,33 @@ def strength_curves(rows: list[dict], titles: dict[str, str], datasets: list[str
     return figure
 
 
-def plot_matrix(rows: list[dict], titles: dict[str, str], datasets: list[str], ax) -> None:
-    """A cell for each detector (row) and data set (column); a frame around those it was trained on."""
+def plot_matrix(rows: list[dict], titles: dict[str, str], datasets: dict[str, str], means: list[str], ax) -> None:
+    """A cell for each detector (row) and data set (column); a frame around those it was trained on.
+
+    `datasets` are names and their headings, `means` the names of the columns that follow, behind a line.
+    """
     from matplotlib.patches import Rectangle
 
     cells = {(row['detector'], row['dataset']): row for row in rows}
-    values = [[cells[name, dataset]['auc'] for dataset in datasets] for name in titles]
-    values = np.array(values, dtype=np.float64)  # None becomes nan, which stays white
+    columns = [*datasets, *means]
+    values = [[cells.get((name, column), EMPTY)['auc'] for column in columns] for name in titles]
+    values = np.array(values, dtype=np.float64)  # None becomes nan, which stays white, as does
+    values[:, [column == GAP for column in columns]] = np.nan  # what is no AuC
     # Orange is worse than chance, purple better: a colour-blind reader sees both sides of white.
     picture = ax.imshow(values, cmap='PuOr', vmin=0, vmax=1, aspect='auto')
-    for (y, name), (x, dataset) in itertools.product(enumerate(titles), enumerate(datasets)):
-        row = cells[name, dataset]
+    for (y, name), (x, column) in itertools.product(enumerate(titles), enumerate(columns)):
+        row = cells.get((name, column), EMPTY)
         dark = abs(np.nan_to_num(values[y, x], nan=0.5) - 0.5) > 0.3
         lines = [interval_text(row, 'auc')]
-        if row['accuracy'] is not None:
+        if row['accuracy'] is not None and column != GAP:
             lines.append((f'EER {100 * row["eer"]:.0f}%, ' if row['eer'] is not None else '')
                          + f'accuracy {row["accuracy"]:.1f}%')  # fmt: skip
         ax.text(x, y, '\n'.join(lines), ha='center', va='center', fontsize=6.5, color='white' if dark else 'black')
         if row['own']:
             ax.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor='black', linewidth=1.8))
-    ax.set_xticks(range(len(datasets)), datasets)
+    if means:
+        ax.axvline(len(datasets) - 0.5, color='black', linewidth=0.8)
+    ax.set_xticks(range(len(columns)), [*datasets.values(), *(MEAN_HEADINGS[name] for name in means)])
     ax.set_yticks(range(len(titles)), titles.values())
     ax.tick_params(length=0)
     ax.grid(False)

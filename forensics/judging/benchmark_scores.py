@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from forensics import records
-from forensics.data.parts import Part, labels_of
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.judging.benchmark_entries import Entry
@@ -59,12 +59,9 @@ class Scores:
         """The files that have a score, in the part's order."""
         return [file for file in self.part.files if file in self.outputs]
 
-    def labels(self) -> np.ndarray:
-        return labels_of(self.files)
-
-    def logits(self) -> np.ndarray:
+    def logits(self, files: Sequence[str]) -> np.ndarray:
         # JSON has no NaN: null stands for a broken network's.
-        return scoring.fake_logits(np.array([self.outputs[file] for file in self.files], dtype=np.float64))
+        return scoring.fake_logits(np.array([self.outputs[file] for file in files], dtype=np.float64))
 
     def save(self) -> None:
         path = self.unfinished if self.missing else self.path
@@ -90,7 +87,8 @@ class Scores:
 
 def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Condition | None, seed: int) -> None:
     """Score the files without a score in `folder`. A picture is decoded, and perturbed, once for all detectors."""
-    todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in entries}
+    able = [entry for entry in entries if entry.detector.can_score(part, condition is not None)]
+    todo = {entry.name: Scores(folder, entry, part, condition, seed) for entry in able}
     missing = {name: set(scores.missing) for name, scores in todo.items()}
     wanted = set().union(*missing.values())
     files = [file for file in part.files if file in wanted]
@@ -103,8 +101,8 @@ def score_all(folder: str, entries: Sequence[Entry], part: Part, condition: Cond
     try:
         chunks = -(-len(files) // CHUNK)
         for chunk in Progress(in_chunks(files, opener(part, condition, seed)), chunks, what):
-            for entry in entries:
-                scores = todo[entry.name]
+            for scores in unsaved:
+                entry = scores.entry
                 mine = {file: image for file, image in chunk.items() if file in missing[entry.name]}
                 scores.unreadable |= {f: image.reason for f, image in mine.items() if isinstance(image, BrokenImage)}
                 images = {file: image for file, image in mine.items() if not isinstance(image, BrokenImage)}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forensics.data.parts import Part
+from forensics.data.parts import Part, labels_of
 from forensics.judging import scoring
 from forensics.judging.benchmark_entries import Entry
 from forensics.judging.benchmark_scores import Scores
@@ -13,45 +13,59 @@ from forensics.pictures.perturbations import Condition
 
 CONSTANT = 'constant predictor'
 COLUMNS = (
-    'detector', 'model', 'backbone_weights', 'trained_on', 'dataset', 'own', 'perturbation', 'strength', 'level',
-    'real', 'fake', 'groups', 'unreadable', 'auc', 'auc_low', 'auc_high', 'eer', 'eer_low', 'eer_high', 'accuracy',
-    'accuracy_low', 'accuracy_high', 'threshold', 'threshold_from', 'constant_accuracy',
+    'detector', 'model', 'backbone_weights', 'trained_on', 'dataset', 'kind', 'own', 'perturbation', 'strength',
+    'level', 'real', 'fake', 'groups', 'unreadable', 'auc', 'auc_low', 'auc_high', 'eer', 'eer_low', 'eer_high',
+    'accuracy', 'accuracy_low', 'accuracy_high', 'threshold', 'threshold_from', 'constant_accuracy',
 )  # fmt: skip
 LEVELS = ('frame', 'video')
 MARKDOWN_HEAD = '| detector | trained | AuC | EER | accuracy, % | threshold from |', '|---|---|---|---|---|---|'
 
 
 def all_rows(
-    folder: str, entries: Sequence[Entry], parts: Sequence[Part], conditions: Sequence[Condition | None], seed: int
+    folder: str,
+    entries: Sequence[Entry],
+    parts: Sequence[Part],
+    conditions: Sequence[Condition | None],
+    kinds: dict[str, str | None],
+    seed: int,
 ) -> list[dict]:
     """One row for each detector, data set, condition and level, and one of the constant predictor for each data set.
 
-    `folder` holds the scores.
+    `folder` holds the scores, `kinds` those of the data sets' fakes.
     """
     rows = []
     for entry in entries:
-        validation = Scores(folder, entry, entry.validation, None, seed) if entry.validation else None
+        validations = [Scores(folder, entry, part, None, seed) for part in entry.validations]
         for part, condition in itertools.product(parts, conditions):
-            scores = Scores(folder, entry, part, condition, seed)
-            rows += [detector_row(scores, validation, level, seed) for level in levels_of(part)]
+            if entry.detector.can_score(part, condition is not None):
+                scores = Scores(folder, entry, part, condition, seed)
+                rows += [detector_row(scores, validations, level, seed) for level in levels_of(part)]
     for part in parts:
-        # The last detector's scores: which files can be read does not depend on the detector.
-        scores = Scores(folder, entries[-1], part, None, seed)
+        scores = reference(folder, entries, part, seed)
         rows += [constant_row(scores, level) for level in levels_of(part)]
-    return rows
+    return [{**row, 'kind': kinds.get(row['dataset'])} for row in rows]
+
+
+def reference(folder: str, entries: Sequence[Entry], part: Part, seed: int) -> Scores:
+    """The first detector's scores of a part: which files can be read does not depend on the detector."""
+    able = next(entry for entry in entries if entry.detector.can_score(part, False))
+    return Scores(folder, able, part, None, seed)
 
 
 def levels_of(part: Part) -> tuple[str, ...]:
     return LEVELS if part.has_videos else LEVELS[:1]
 
 
-def at_level(scores: Scores, level: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(labels, scores, groups) of the files or of the videos.
+def at_level(
+    scores: Scores, level: str, files: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(labels, scores, groups) of the files or of their videos; all that have a score, or those given.
 
     A file's score is its logit, a video's is the mean of its frames' P(fake) minus 0.5: the detector's own decision is
     "fake" if it is above 0. A frame that cannot be read has no score, nor has a video without any other frame.
     """
-    files, labels, logits = scores.files, scores.labels(), scores.logits()
+    files = scores.files if files is None else files
+    labels, logits = labels_of(files), scores.logits(files)
     groups = scores.part.groups(files)
     if level == 'frame' or not files:
         return labels, logits, groups
@@ -60,14 +74,19 @@ def at_level(scores: Scores, level: str) -> tuple[np.ndarray, np.ndarray, np.nda
     return labels[first], mean - 0.5, groups[first]
 
 
-def detector_row(scores: Scores, validation: Scores | None, level: str, seed: int) -> dict:
-    """The metrics of one detector's scores; its threshold is fitted on its scores of the validation part."""
+def fitted_threshold(validations: Sequence[Scores], level: str) -> float | None:
+    """From a detector's scores of the validation parts of the data sets that it was trained on."""
+    if not validations:
+        return None
+    labels, values, _ = zip(*(at_level(scores, level) for scores in validations), strict=True)
+    return scoring.best_threshold(np.concatenate(labels), np.concatenate(values))
+
+
+def detector_row(scores: Scores, validations: Sequence[Scores], level: str, seed: int) -> dict:
+    """The metrics of one detector's scores; its threshold is fitted on those of the validation parts."""
     entry, condition = scores.entry, scores.condition
     labels, values, groups = at_level(scores, level)
-    threshold = None
-    if validation is not None:
-        validation_labels, validation_values, _ = at_level(validation, level)
-        threshold = scoring.best_threshold(validation_labels, validation_values)
+    threshold = fitted_threshold(validations, level)
     fitted = threshold is not None
     threshold = threshold if fitted else 0.0
     finite = bool(np.isfinite(values).all())
@@ -87,7 +106,9 @@ def detector_row(scores: Scores, validation: Scores | None, level: str, seed: in
         'eer': scoring.equal_error_rate(labels, values),
         'accuracy': scoring.accuracy(labels, values > threshold) if finite else None,
         'threshold': threshold,
-        'threshold_from': f'{validation.part.dataset} val' if fitted else 'none: P(fake) above 0.5',
+        'threshold_from': ' + '.join(f'{each.part.dataset} val' for each in validations)
+        if fitted
+        else 'none: P(fake) above 0.5',
         'constant_accuracy': scoring.constant_accuracy(labels),
     }
     intervals = scoring.group_intervals(labels, values, groups, threshold, seed=seed)

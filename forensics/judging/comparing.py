@@ -8,6 +8,7 @@ import numpy as np
 from forensics.judging import scoring
 from forensics.judging.scoring import COMPARED
 
+LEAST_COMMON = 0.99  # of the images have to be scored by all detectors, unless the user lets fewer pass
 FEWEST = 10  # groups of a class: of fewer, more than one in ten equally good pairs would pass for different
 SURE = 0.05  # a difference is called one where chance alone would show as much in fewer cases than this
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from forensics import records
+from forensics.data import datasets
 from forensics.data.parts import Part, labels_of
 from forensics.judging import scoring
 
@@ -57,17 +58,17 @@ class Detector(ABC):
         `images` may be any number; reasons to doubt scores are added to `doubts`.
         """
 
+    def can_score(self, part: Part, perturbed: bool) -> bool:
+        """Any picture, unless its kind has only scores that somebody else computed."""
+        return True
+
     def score(self, images: Iterable[Image.Image]) -> np.ndarray:
         """P(fake) of each image."""
         doubts = Doubts()
         outputs = self.outputs(images, doubts)
         for sentence in doubts.sentences():
             warnings.warn(sentence, stacklevel=2)
-        return self.probability(outputs)
-
-    def probability(self, outputs: np.ndarray) -> np.ndarray:
-        """P(fake) from outputs, which validation may have found too sure or not sure enough of themselves."""
-        return scoring.fake_probability(np.asarray(outputs) / self.temperature)
+        return scoring.fake_probability(outputs)
 
     def outputs_of(self, dataset) -> tuple[np.ndarray, np.ndarray]:
         """(outputs, labels) of an opened part, in its order. Several processes share the work."""
@@ -95,26 +96,30 @@ class Detector(ABC):
         return self.run.get('dataset')
 
     @property
+    def datasets(self) -> list[str]:
+        """The data sets that it was trained on, which `trained_on` names together."""
+        return self.run.get('datasets') or [self.trained_on][: self.trained_on is not None]
+
+    @property
+    def training_fingerprints(self) -> dict[str, str | None]:
+        """Of the train part of each data set that it was trained on, where it is recorded."""
+        train = (self.run.get('data') or {}).get('train') or {}
+        members = train.get('datasets') or {}  # of several
+        return {name: members.get(Path(name).name, train).get('fingerprint') for name in self.datasets}
+
+    @property
     def backbone_weights(self) -> str | None:
         return self.run.get('backbone_weights')
 
     @property
-    def rule(self) -> dict:
-        """What validation chose, {temperature, threshold, unsure: [low, high], chosen_on}; {} if its file has none."""
-        if self.run.get('calibration'):
-            return self.run['calibration']
-        if self.run.get('threshold') is not None:  # an SVM's outputs are calibrated already
-            return {'threshold': self.run['threshold'], 'chosen_on': f'the validation part of {self.trained_on}'}
-        return {}
-
-    @property
-    def temperature(self) -> float:
-        return self.rule.get('temperature', 1.0)
-
-    @property
     def threshold(self) -> float | None:
-        """Of P(fake), fitted on validation; None where its file knows none."""
-        return self.rule.get('threshold')
+        """Of P(fake), fitted on validation by calibrate.py or train_svm.py; None where its file knows none."""
+        return self.calibrated.get('threshold', self.run.get('threshold'))
+
+    @property
+    def calibrated(self) -> dict:
+        """What calibrate.py has fitted on validation: temperature, threshold, band; empty without it."""
+        return self.run.get('calibration') or {}
 
     @property
     def card(self) -> dict:
@@ -148,6 +153,7 @@ class Detector(ABC):
             'detector': self.file.stem,
             'model': self.name,
             'dataset': part.dataset,
+            'data_source': datasets.read_card(part.home).get('source'),
             'backbone_weights': self.backbone_weights,
         }
         records.write_scores(path, list(files), labels_of(files), outputs, **facts, **key, unreadable=unreadable)

@@ -28,7 +28,7 @@ class ExportedDetector(Detector):
         self.size, self.resampling = facts['input']['size'], RESAMPLING[facts['input']['resampling']]
 
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
-        """The logit of "fake", before calibration, as of every other detector."""
+        """The logit of "fake", calibrated."""
         return self.answers('logit', images, doubts).reshape(-1, 1)
 
     @property

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from forensics.judging import answers
+from forensics.judging import answers, scoring
 from forensics.judging.answers import Rule, Seen
 from forensics.judging.detector import Detector, Doubts
 from forensics.judging.exported import usable_cores
@@ -62,7 +62,7 @@ def answer_all(
         prepared = in_order(pool, prepare_next, sources, ahead=AHEAD * threads)
         while batch := list(itertools.islice(prepared, BATCH)):
             images = [image for each in batch for image in each.images]
-            p_fake = detector.probability(detector.outputs(images, doubts)) if images else np.zeros(0)
+            p_fake = scoring.fake_probability(detector.outputs(images, doubts)) if images else np.zeros(0)
             for each in batch:
                 own, p_fake = np.split(p_fake, [len(each.images)])
                 yield each, each.finish(own)

@@ -230,7 +230,7 @@ def plot_reason(curve: str, labels, values, ax) -> bool:
     return bool(reason)
 
 
-def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
+def plot_roc(scores: dict[str, np.ndarray], labels, ax, styles: dict[str, dict] = SCORE_STYLES) -> None:
     """ROC of several scores of the same images, the fakes being the positive class."""
     from sklearn.metrics import RocCurveDisplay
 
@@ -242,7 +242,7 @@ def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
             f'AP {scoring.average_precision(labels, values):.3f}, EER {scoring.equal_error_rate(labels, values):.1%}'
         )
         RocCurveDisplay.from_predictions(
-            labels, values, ax=ax, pos_label=1, curve_kwargs={**SCORE_STYLES.get(name, {}), 'label': legend}
+            labels, values, ax=ax, pos_label=1, curve_kwargs={**styles.get(name, {}), 'label': legend}
         )
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=':', label='chance: AuC 0.500')
     ax.set(
@@ -255,7 +255,7 @@ def plot_roc(scores: dict[str, np.ndarray], labels, ax) -> None:
     legend_below(ax)
 
 
-def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
+def plot_det(scores: dict[str, np.ndarray], labels, ax, styles: dict[str, dict] = SCORE_STYLES) -> None:
     """DET of several scores of the same images. The axes are probits, so 0 and 1 lie at infinity."""
     from scipy.stats import norm
     from sklearn.metrics import DetCurveDisplay
@@ -264,7 +264,7 @@ def plot_det(scores: dict[str, np.ndarray], labels, ax) -> None:
         if plot_reason('DET curve', labels, values, ax):
             return
         rate = scoring.equal_error_rate(labels, values)
-        options = SCORE_STYLES.get(name, {})
+        options = styles.get(name, {})
         legend = f'{SCORE_NAMES.get(name, name)}: EER {100 * rate:.1f}%, AuC {scoring.auc(labels, values):.3f}'
         if rate in (0, 1):
             legend += ', a curve off the axes'

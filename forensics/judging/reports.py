@@ -154,7 +154,7 @@ def strip(face: dict, threshold: float) -> str:
     parts = [line(axis(threshold), 4, axis(threshold), bottom)]
     for number, (name, value) in enumerate(rows.items()):
         y = 22 * number + 14
-        parts += [text(0, y + 4, name), dot(axis(value), y, 6, value > threshold), text(460, y + 4, f'{value:.2f}')]
+        parts += [text(0, y + 4, name), dot(axis(value), y, 6, value >= threshold), text(460, y + 4, f'{value:.2f}')]
     parts += [text(axis(0), bottom + 16, '0 real'), text(axis(1) - 36, bottom + 16, 'fake 1')]
     label = f'P(fake) under harmless changes, {min(rows.values()):.2f} to {max(rows.values()):.2f}'
     return svg(bottom + 20, label, parts)
@@ -178,7 +178,7 @@ def video_section(answer: dict, about: dict) -> str:
     for piece in pieces(answer['curve']):
         points = ' '.join(f'{x(second):.1f},{y(value):.1f}' for second, value in piece)
         parts.append(f'<polyline points="{points}" fill="none" stroke="currentColor"/>')
-        parts += [dot(x(second), y(value), 4, value > threshold) for second, value in piece]
+        parts += [dot(x(second), y(value), 4, value >= threshold) for second, value in piece]
     return (
         f'<p>Mean of {answer["frames_with_a_face"]} of {answer["frames"]} frames. Highest (shaded): seconds '
         f'{worst["start"]:.1f} to {worst["end"]:.1f}, P(fake) {worst["p_fake"]:.2f}.</p>'
@@ -232,7 +232,7 @@ def detector_section(about: dict) -> str:
     chosen = about['threshold_chosen_on'] or 'nothing: this detector is not calibrated'
     rows = [
         ('detector', f'{about["file"]} ({about["model"]})'),
-        ('threshold', f'P(fake) above {about["threshold"]:.2f} counts as fake; chosen on {chosen}'),
+        ('threshold', f'P(fake) of {about["threshold"]:.2f} or more counts as fake; chosen on {chosen}'),
         ('trained on', about['trained_on'] or 'not stated'),
         ('known to fail on', about['fails_on'] or 'not stated'),
         ('licence', about['licence'] or 'not stated'),

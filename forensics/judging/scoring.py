@@ -254,7 +254,13 @@ def group_intervals(
 
 
 def group_rounds(
-    labels, all_scores: Sequence, groups, thresholds: Sequence[float], rounds: int, seed: int, metrics=COMPARED
+    labels,
+    all_scores: Sequence,
+    groups,
+    thresholds: Sequence[float],
+    rounds: int,
+    seed: int | Sequence[int],
+    metrics=COMPARED,
 ) -> np.ndarray | None:
     """The metrics of several detectors' scores of the same images, in every round of a bootstrap over whole groups.
 

@@ -1,4 +1,4 @@
-"""Perturbations that pictures suffer when they are passed on: JPEG, blur, scaling, noise.
+"""Perturbations that pictures suffer when they are passed on: JPEG, WebP, blur, scaling, noise.
 
 Each function takes a PIL image, a strength and a seed, and gives a PIL image of the same size. A new one needs an entry
 in PERTURBATIONS.
@@ -17,10 +17,12 @@ from forensics.errors import UserError
 
 def jpeg(image: Image.Image, quality: float, seed: int = 0) -> Image.Image:
     """The image saved as JPEG and opened again."""
-    buffer = io.BytesIO()
-    image.convert('RGB').save(buffer, 'JPEG', quality=int(quality))
-    buffer.seek(0)
-    return Image.open(buffer).convert('RGB')
+    return _saved(image, 'JPEG', quality)
+
+
+def webp(image: Image.Image, quality: float, seed: int = 0) -> Image.Image:
+    """The image saved as WebP and opened again."""
+    return _saved(image, 'WEBP', quality)
 
 
 def blur(image: Image.Image, radius: float, seed: int = 0) -> Image.Image:
@@ -45,6 +47,13 @@ def noise(image: Image.Image, sigma: float, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
+def _saved(image: Image.Image, kind: str, quality: float) -> Image.Image:
+    buffer = io.BytesIO()
+    image.convert('RGB').save(buffer, kind, quality=int(quality))
+    buffer.seek(0)
+    return Image.open(buffer).convert('RGB')
+
+
 @dataclass(frozen=True)
 class Perturbation:
     apply: Callable[[Image.Image, float, int], Image.Image]
@@ -63,6 +72,7 @@ class Perturbation:
 
 PERTURBATIONS = {
     'jpeg': Perturbation(jpeg, 'quality', 1, 100, severity=lambda quality: -quality, whole=True),
+    'webp': Perturbation(webp, 'quality', 1, 100, severity=lambda quality: -quality, whole=True),
     'blur': Perturbation(blur, 'radius in pixels', 0, 50, severity=float),
     'rescale': Perturbation(rescale, 'factor', 0.02, 8, severity=lambda factor: abs(math.log(factor))),
     'noise': Perturbation(noise, 'standard deviation of 255', 0, 255, severity=float),

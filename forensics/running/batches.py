@@ -51,7 +51,9 @@ class Batches:
         nof_samples = len(dataset)
         order = torch.randperm(nof_samples, generator=generator) if shuffle else torch.arange(nof_samples)
         self.seeds = torch.randint(MAX_SEED, (nof_samples,), generator=generator)
-        batches = [batch.tolist() for batch in order.split(batch_size)]
+        # Pictures of several data sets differ in size, so a batch to evaluate holds those of one.
+        sections = [nof_samples] if shuffle else getattr(dataset, 'sections', [nof_samples])
+        batches = [batch.tolist() for section in order.split(sections) for batch in section.split(batch_size)]
         if whole:
             batches = slices = distributed.own_slice(batches)
         else:
@@ -331,14 +333,14 @@ class ByteCache:
         self.filled[indices] = True
 
 
-def preload(dataset: Dataset, label: str) -> tuple[list[BrokenImage], dict[tuple[int, int], str]]:
-    """Decode every picture once, on all cores, and keep the bytes if they fit.
+def preload(dataset: Dataset, label: str, keep: bool = True) -> tuple[list[BrokenImage], dict[tuple[int, int], str]]:
+    """Decode every picture once, on all cores, and keep the bytes if they fit and `keep` says so.
 
     Returns (broken images, {size: the first file that has it}). Each of several processes reads and keeps everything,
     since the order of every epoch gives it other pictures; they share the machine's memory and cores, so that the
     reading takes one core's time, times the number of processes over the cores.
     """
-    cache = ByteCache.of(dataset)
+    cache = ByteCache.of(dataset) if keep else None
     broken: list[BrokenImage] = []
     sizes: dict[tuple[int, int], str] = {}
 

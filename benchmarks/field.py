@@ -1,0 +1,177 @@
+"""Train all contenders on the same data for as many epochs, and print one table:
+
+python benchmarks/field.py -d synthetic_dataset fakes_dataset dfdc_dataset diffusion_dataset --data-root ../shared/faces
+python benchmarks/field.py -d synthetic_dataset --contenders MyNet PhotoNet -e 1 --seeds 0
+
+Each training is a command of the project in a folder of its own, which is kept, so that an interrupted benchmark goes
+on where it stopped, and a larger one takes over what a smaller one has. Data sets with groups (persons) are judged by
+them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+import options  # noqa: E402
+from forensics import records  # noqa: E402
+from forensics.data import datasets  # noqa: E402
+from forensics.data.parts import Part  # noqa: E402
+from forensics.errors import UserError  # noqa: E402
+from forensics.judging import scoring  # noqa: E402
+from forensics.running import starting  # noqa: E402
+
+TURNS = 15
+SIZE = 256  # of the assignment's networks; other pictures are scaled for all contenders alike
+ASSIGNMENT = ('-b', 32, '-o', 'Adam', '--lr', 0.001)
+RECIPE = ('-b', 32, '-o', 'AdamW', '--lr', 0.001, '--schedule', 'one-cycle', '--crop', 160)
+CONTENDERS = {  # the networks' own words for train_main.py
+    'SimpleNet': ASSIGNMENT,
+    'MyNet': ASSIGNMENT,
+    'BonusNet': ASSIGNMENT,
+    'XceptionBased': ASSIGNMENT,
+    'PhotoNet': RECIPE,
+    'spectrum + SVM': (),
+}
+SVM = 'spectrum + SVM'
+COLUMNS = 'data', 'contender', 'AuC (95% interval)', 'accuracy', 'EER', 'training', 'parameters', 'MACs', 'ms', 'score'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.parser(__doc__)
+    parser.add_argument('-d', '--dataset', nargs='+', dest='datasets', required=True, metavar='NAME')
+    parser.add_argument('--contenders', choices=CONTENDERS, nargs='+', default=list(CONTENDERS), metavar='NAME')
+    parser.add_argument('-e', '--epochs', type=options.positive, default=5, help='of the networks (default: 5)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], metavar='N', help='(default: 0)')
+    parser.add_argument('--folder', default='.cache/field', help='where the runs are kept (default: %(default)s)')
+    options.add_data_root(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    options.use_data_root(args)
+    costs = costs_of([name for name in args.contenders if name != SVM])
+    table = [f'| {" | ".join(COLUMNS)} |', '|---' * len(COLUMNS) + '|']
+    for dataset in args.datasets:
+        root = scaled(dataset, Path(args.folder))
+        for contender in args.contenders:
+            seeds = args.seeds[:1] if contender == SVM else args.seeds  # nothing of it is random
+            results = [result_of(args, dataset, root, contender, seed) for seed in seeds]
+            table += [row(dataset, contender, results, costs.get(contender))]
+            print(table[-1], flush=True)
+    path = Path(args.folder) / 'field.md'
+    with records.atomic_path(path) as temporary:
+        temporary.write_text('\n'.join(table) + '\n')
+    print('\n'.join(['', *table, f'Wrote {path}']))
+
+
+def scaled(dataset: str, folder: Path) -> Path:
+    """The root of the data set with pictures of SIZE pixels: its own, or a copy that is made once."""
+    from forensics.pictures.files import open_image
+
+    home = datasets.find_dataset(dataset).resolve()
+    part = Part.find(dataset, 'train')
+    if open_image(str(part.folder / part.files[0])).size == (SIZE, SIZE):
+        return home.parent
+    copy = (folder / f'scaled_{SIZE}' / dataset).resolve()
+    if not (copy / 'manifest.csv').exists():  # which is written last
+        words = ['--no-detect', '--size', SIZE, '--from', home, '--output', copy]
+        run('preprocessing.py', words, folder, home.parent)
+    return copy.parent
+
+
+def result_of(args: argparse.Namespace, dataset: str, root: Path, contender: str, seed: int) -> dict:
+    """The metrics of the test part, computed by the project's own commands or read if they were."""
+    name = f'{dataset}_{contender}_{args.epochs}_{seed}'.replace(' ', '')
+    folder = Path(args.folder) / name
+    if contender == SVM:
+        model = []
+        detector, suffix = f'{dataset}_spectrum-svm-poly_svm', 'npz'
+        train = ('train_svm.py', ['-d', dataset, '--features', 'spectrum', '--classifier', 'svm-poly'])
+    else:
+        words = CONTENDERS[contender]
+        detector, suffix = records.run_name(dataset, contender, words[words.index('-o') + 1]), 'pt'
+        model = ['-m', contender]
+        own = ['-d', dataset, *model, '-e', args.epochs, '--seed', seed, '--resume']
+        train = ('train_main.py', [*own, *words])
+    metrics = folder / records.metrics_path('out', detector, dataset)
+    if not metrics.exists():
+        start = time.monotonic()
+        run(*train, folder, root)
+        records.write_json(folder / 'seconds.json', time.monotonic() - start)
+        run('numerical_analysis.py', [*model, '-cpp', f'checkpoints/{detector}.{suffix}', '-d', dataset], folder, root)
+    return {**records.read_json(metrics)['metrics'], 'seconds': records.read_json(folder / 'seconds.json')}
+
+
+def run(script: str, words: list, folder: Path, root: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'log.txt', 'a') as log:
+        done = subprocess.run(
+            [sys.executable, str(PROJECT / script), *map(str, words)],
+            cwd=folder, env={**os.environ, datasets.ROOT_VARIABLE: str(root)}, stdout=log, stderr=log,
+        )  # fmt: skip
+    if done.returncode:
+        raise UserError(f'{script} ended with status {done.returncode}: see {folder / "log.txt"}.')
+
+
+def costs_of(names: list[str]) -> dict[str, tuple[int, int, float]]:
+    """name -> (parameters, multiplications for an image, milliseconds an image in batches of 8), timed in turns."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from forensics.running import memory
+    from models import build_model
+    from utils import get_nof_params
+
+    memory.tune_allocator()
+    models = {
+        name: build_model(name, 'none').eval().to(memory_format=torch.channels_last)
+        for name in names
+    }  # fmt: skip
+    batch = torch.zeros(8, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+    multiplications, seconds = {}, {name: [] for name in names}
+    with torch.inference_mode():
+        for name, model in models.items():
+            with FlopCounterMode(display=False) as counter:
+                model(batch)
+            multiplications[name] = counter.get_total_flops() // 2 // len(batch)
+        for _ in range(TURNS):
+            for name, model in models.items():
+                start = time.perf_counter()
+                model(batch)
+                seconds[name].append(time.perf_counter() - start)
+    return {
+        name: (get_nof_params(model), multiplications[name], 1000 * float(np.median(seconds[name])) / len(batch))
+        for name, model in models.items()
+    }
+
+
+def row(dataset: str, contender: str, results: list[dict], costs: tuple[int, int, float] | None) -> str:
+    """Medians over the seeds; the interval is the median run's."""
+    order = sorted(results, key=lambda result: result['auc']['value'])
+    middle = order[len(order) // 2]['auc']
+    auc = '{:.3f} ({:.3f} to {:.3f})'.format(middle['value'], *middle['interval'])
+    if len(results) > 1:
+        auc += f', {len(results)} seeds {order[0]["auc"]["value"]:.3f} to {order[-1]["auc"]["value"]:.3f}'
+    accuracy, eer = (np.median([result[name]['value'] for result in results]) for name in ('accuracy', 'eer'))
+    minutes = np.median([result['seconds'] for result in results]) / 60
+    cells = [dataset, contender, auc, f'{accuracy:.1f}', f'{eer:.3f}', f'{minutes:.1f} min']
+    if costs is None:
+        cells += ['-'] * 4
+    else:
+        parameters, multiplications, milliseconds = costs
+        score = scoring.bonus_score(100 * middle['value'], parameters)
+        cells += [f'{parameters:,}', f'{multiplications / 1e6:,.0f} M', f'{milliseconds:.1f}', f'{score:.3g}']
+    return f'| {" | ".join(cells)} |'
+
+
+if __name__ == '__main__':
+    sys.exit(starting.run(main))

@@ -1,0 +1,71 @@
+"""Figures inside the page: those that commands left, made smaller, and those that are drawn for the report."""
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from forensics.judging import plots
+from forensics.reporting.page import Html, code, element, paragraph, say
+
+QUALITY = 80  # of JPEG, which a PDF takes over as it is; with WebP its size would be five times that
+
+
+class Album:
+    """Figures `width` pixels wide; without a width there are captions alone, for who wants the numbers only."""
+
+    def __init__(self, folder: str | Path, width: int | None, broken: dict[str, str]):
+        self.folder, self.width, self.broken = Path(folder), width, broken
+
+    def has(self, file: str) -> bool:
+        return (self.folder / file).is_file()
+
+    def show(self, file: str, caption, alt: str, command: str = '', wide: bool = False) -> Html:
+        """A command's figure, or the command that draws it."""
+        path = self.folder / file
+        if not path.is_file():
+            return paragraph(say('Not drawn yet: {}', code(command))) if command else Html('')
+        if self.width is None:
+            return framed(Html(''), caption)
+        try:
+            with Image.open(path) as opened:
+                return framed(self._picture(opened.convert('RGB'), alt), caption, wide)
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for a damaged PNG
+            self.broken[str(path)] = f'{path} cannot be read as a picture ({error}). Draw it again with `{command}`.'
+            return paragraph(say('{} cannot be read. Draw it again: {}', path.name, code(command)))
+
+    def draw(self, figure, caption, alt: str) -> Html:
+        """A figure of ours; `figure` makes it, and is called only if it is wanted."""
+        if self.width is None:
+            return framed(Html(''), caption)
+        file = io.BytesIO()
+        with plots.style():
+            figure().savefig(file, format='png')
+        with Image.open(file) as opened:
+            return framed(self._picture(opened.convert('RGB'), alt), caption)
+
+    def _picture(self, image: Image.Image, alt: str) -> Html:
+        if image.width > self.width:
+            image = image.resize((self.width, round(image.height * self.width / image.width)), Image.Resampling.LANCZOS)
+        size = {'width': image.width, 'height': image.height}
+        return Html(element('img', src=data_uri(image), alt=alt, **size).removesuffix('</img>'))
+
+
+def data_uri(image: Image.Image) -> str:
+    """As PNG of few colours or as JPEG, whichever is smaller: lines and letters are one, faces the other."""
+    kinds = {
+        'png': (image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE), {}),
+        'jpeg': (image, {'quality': QUALITY}),
+    }
+    found = {}
+    for kind, (picture, options) in kinds.items():
+        file = io.BytesIO()
+        picture.save(file, kind, **options)
+        found[kind] = file.getvalue()
+    smaller = min(found, key=lambda kind: len(found[kind]))
+    return f'data:image/{smaller};base64,' + base64.b64encode(found[smaller]).decode()
+
+
+def framed(picture: Html, caption, wide: bool = False) -> Html:
+    return element('figure', picture, element('figcaption', caption), **({'class_': 'wide'} if wide else {}))

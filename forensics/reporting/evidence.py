@@ -1,0 +1,273 @@
+"""What runs left on disk, read once. A record that is bad or half-written is named in `broken` and skipped."""
+
+import contextlib
+import csv
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from forensics import records
+from forensics.data import datasets
+from forensics.data.parts import Part
+from forensics.errors import UserError
+from forensics.judging import scoring
+from forensics.reporting.page import DASH, Html, Source, joined, mark
+
+NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
+
+
+@dataclass
+class Run:
+    """One training."""
+
+    name: str  # of its log, and of its checkpoint
+    log: dict
+    newest: bool  # of its log: the one whose checkpoint is kept
+    source: Source
+
+    @property
+    def facts(self) -> dict:
+        return self.log.get('run') or {}
+
+    @property
+    def data(self) -> dict[str, dict]:
+        """Numbers of images and fingerprint of each part."""
+        return self.facts.get('data') or {}
+
+    @property
+    def best(self) -> int:
+        return records.best_epoch(self.log)
+
+    @property
+    def fingerprint(self) -> str | None:
+        return self.data.get('test', {}).get('fingerprint')
+
+    @property
+    def title(self) -> str:
+        return self.source.name.removesuffix('[last]')
+
+    @property
+    def anchor(self) -> str:
+        return 'run-' + ''.join(character if character.isalnum() else '-' for character in self.source.name)
+
+    def test_accuracy(self, form: str = '{:.2f}%') -> Html:
+        """At the epoch of the best validation accuracy."""
+        return self.source.show(self.log['test_acc'][self.best], form, 'test_acc at the best val_acc')
+
+    def validation(self, form: str = '{:.2f}%') -> Html:
+        return self.source.show(self.log['val_acc'][self.best], form, 'best val_acc')
+
+    def best_epoch(self) -> Html:
+        return self.source.show(self.best + 1, '{}', 'epoch of the best val_acc')
+
+    def epochs(self) -> Html:
+        return self.source.show(len(self.log['val_acc']), '{}', 'epochs')
+
+    def duration(self) -> Html:
+        seconds = self.log.get('seconds')
+        return self.source.show(sum(seconds), '{:.0f} s', 'seconds') if seconds else Html(DASH)
+
+    @property
+    def is_classical(self) -> bool:
+        return (self.log.get('optimizer') or {}).get('name') == 'svm'
+
+
+@dataclass
+class Scored:
+    """A detector's scores of a test part."""
+
+    detector: str
+    record: dict
+    labels: np.ndarray
+    logits: np.ndarray
+    source: Source
+
+    @property
+    def dataset(self) -> str:
+        return str(self.record.get('dataset'))
+
+    @property
+    def reason(self) -> str | None:
+        """Why no metric can be derived."""
+        return scoring.undefined(self.labels, self.logits)
+
+    @functools.cached_property
+    def auc(self) -> float | None:
+        return scoring.auc(self.labels, self.logits)
+
+    @functools.cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the AuC, over images. It takes up to half a second, so no table of many detectors asks for it."""
+        return scoring.auc_interval(self.labels, self.logits)
+
+
+class Evidence:
+    """Records below `folder` (out/), looked at beside the checkpoints and the data sets that are here."""
+
+    def __init__(self, folder: str | Path, checkpoints: str | Path):
+        self.folder, self.checkpoints = Path(folder), Path(checkpoints)
+        self.broken: dict[str, str] = {}  # path -> why it is skipped
+        self.runs = [run for path in self._files('*.json') if path.name not in NO_LOGS for run in self._runs(path)]
+        scored = {path.stem: self._scored(path) for path in self._files('scores/*__test.json')}
+        self.scores = {stem: found for stem, found in scored.items() if found}
+        self.metrics = self._objects('metrics/*.json', 'metrics', dict)
+        self.comparisons = self._objects('comparisons/*.json', 'pairs', list)
+        self.audits = self._objects('audits/*.json', 'problems', list)
+        self.benchmark = self._objects('benchmark.json', 'rows', list).get('benchmark', {})
+        self.parameters = self._objects('nof_params.json', 'networks', dict).get('nof_params', {})
+        self.bonus = self._objects('bonus.json', 'accuracy', (int, float)).get('bonus', {})
+        self.searches = {
+            path.stem: self.attempt(path, lambda path=path: read_table(path)) or []
+            for path in self._files('*_search.csv')
+        }
+        self.drawn = self._origins()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _files(self, pattern: str) -> list[Path]:
+        return sorted(self.folder.glob(pattern))
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def attempt(self, path: str | Path, work: Callable):
+        """What `work` makes of the record at `path`; None, and the record is named as broken, if it is bad."""
+        path = self.folder / path if isinstance(path, str) else path
+        try:
+            return work()
+        except UserError as error:
+            self.broken[str(path)] = str(error)
+        except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+            self.broken[str(path)] = f'{path} is not as expected ({error!r}): make it again, or remove it.'
+        return None
+
+    def _runs(self, path: Path) -> list[Run]:
+        found, runs = [], self.attempt(path, lambda: records.read_runs(path)) or []
+        for place, log in enumerate(runs):
+            newest = place == len(runs) - 1
+            source = Source(f'{self.name(path)}[{"last" if newest else place}]')
+            run = Run(path.stem, log, newest, source)
+            if self.attempt(path, lambda run=run: check(run, path)):
+                found.append(run)
+        return found
+
+    def _scored(self, path: Path) -> Scored | None:
+        def read() -> Scored:
+            record = records.read_scores(path)
+            detector = path.stem.split('__')[0]
+            self._check_checkpoint(path, detector, record)
+            logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
+            return Scored(detector, record, np.asarray(record['labels']), logits, Source(self.name(path)))
+
+        return self.attempt(path, read)
+
+    def _check_checkpoint(self, path: Path, detector: str, record: dict) -> None:
+        """Raise if the checkpoint was trained anew after it was scored."""
+        for suffix in ('.pt', '.npz'):
+            checkpoint = self.checkpoints / (detector + suffix)
+            # Reading every checkpoint would take minutes, so only those are read that are younger than their scores.
+            if checkpoint.is_file() and checkpoint.stat().st_mtime > path.stat().st_mtime:
+                digest = record.get('checkpoint_sha256')
+                if digest and digest != records.file_digest(checkpoint):
+                    raise UserError(
+                        f'{path} holds the scores of another {checkpoint}, which was trained anew since. Score it '
+                        f'again with `python numerical_analysis.py -cpp {checkpoint} ...`.'
+                    )
+
+    def _objects(self, pattern: str, key: str, kind: type | tuple) -> dict[str, dict]:
+        """{stem: record} of the objects in which `key` has a value of this kind."""
+
+        def read(path: Path) -> dict:
+            record = records.read_json(path)
+            if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+                raise UserError(f'{path} has no "{key}" as it should: make it again, or remove it.')
+            return record
+
+        found = {path.stem: self.attempt(path, lambda path=path: read(path)) for path in self._files(pattern)}
+        return {name: record for name, record in found.items() if record}
+
+    # --- what belongs together ---------------------------------------------------------------------------------------
+
+    def newest(self, name: str) -> Run | None:
+        return next((run for run in self.runs if run.name == name and run.newest), None)
+
+    def scores_of(self, run: Run) -> Scored | None:
+        """The scores of its own data set's test part, unless they are of other data or of a later training."""
+        dataset = Path(run.log['dataset']).name
+        found = self.scores.get(records.scores_path('', run.name, dataset).stem) if run.newest else None
+        if found and run.fingerprint and found.record.get('data_fingerprint', run.fingerprint) != run.fingerprint:
+            return None
+        return found
+
+    def metrics_of(self, scored: Scored) -> dict:
+        """The record that numerical_analysis.py left of the same scores; {} if it was not run on this checkpoint."""
+        record = self.metrics.get(Path(scored.source.name).stem, {})
+        same = record.get('checkpoint_sha256') == scored.record.get('checkpoint_sha256')
+        return record if record and same else {}
+
+    # --- demo data and random weights --------------------------------------------------------------------------------
+
+    def _origins(self) -> dict[str, bool]:
+        """{fingerprint or name of data: whether they are drawings}, as records and the data sets here say."""
+        found: dict[str, bool] = {}
+        silent = {'fakes_dataset', 'synthetic_dataset'}  # of these no record says whether they are
+        of_runs = [(run.facts, [part.get('fingerprint') for part in run.data.values()]) for run in self.runs]
+        of_scores = [(scored.record, [scored.record.get('data_fingerprint')]) for scored in self.scores.values()]
+        for facts, fingerprints in of_runs + of_scores:
+            if 'data_source' in facts:
+                drawn = datasets.is_drawn(facts['data_source'])
+                known = list(filter(None, fingerprints)) or [str(facts.get('dataset'))]  # a mixture has only its name
+                found |= dict.fromkeys(known, drawn) | ({str(facts.get('dataset')): True} if drawn else {})
+            else:
+                silent.add(str(facts.get('dataset')))
+        for name in silent:
+            with contextlib.suppress(UserError, OSError):
+                folder = datasets.find_dataset(name)
+                found[name] = datasets.is_drawn(datasets.read_card(folder).get('source'))
+                found |= {part.fingerprint: found[name] for part in Part.all_in(folder)}
+        return found
+
+    def marks(self, dataset: str, fingerprint: str | None = None, weights: str | None = None) -> Html:
+        """What must be known beside any number or figure of these data and weights."""
+        drawn = self.drawn.get(fingerprint or Path(dataset).name)
+        marks = []
+        if drawn:
+            marks.append(mark('demo data'))
+        elif drawn is None:
+            marks.append(mark('origin of the data unknown'))
+        if 'random' in (weights or '').split(', '):
+            marks.append(mark('random backbone weights'))
+        return joined(marks)
+
+    def marks_of(self, run: Run) -> Html:
+        return self.marks(run.log['dataset'], run.fingerprint, run.facts.get('backbone_weights'))
+
+    def marks_of_scored(self, scored: Scored) -> Html:
+        record = scored.record
+        return self.marks(scored.dataset, record.get('data_fingerprint'), record.get('backbone_weights'))
+
+
+def check(run: Run, path: Path) -> bool:
+    """Raise if the log lacks what every reader needs, or has something else in its place."""
+    log, again = run.log, 'make it with `python train_main.py ...`.'
+    curves = [f'{part}_{quantity}' for part in datasets.PARTS for quantity in ('loss', 'acc')]
+    kinds = {'model': str, 'dataset': str, 'optimizer': dict, 'run': dict} | dict.fromkeys(['seconds', *curves], list)
+    wrong = [key for key, kind in kinds.items() if not isinstance(log.get(key, kind()), kind)]
+    wrong += ['seconds'] * (not all(isinstance(value, (int, float)) for value in log.get('seconds') or []))
+    wrong += [key for key in ('model', 'dataset') if not log.get(key)]
+    if wrong:
+        raise UserError(f'{path}: a run lacks {", ".join(wrong)}; {again}')
+    if not isinstance(run.data, dict) or not all(isinstance(part, dict) for part in run.data.values()):
+        raise UserError(f'{path}: a run does not say what its data are as it should; {again}')
+    best = run.best  # raises if there is no epoch
+    if not all(isinstance(log[key][best], (int, float)) for key in ('val_acc', 'test_acc')):
+        raise UserError(f'{path}: a run has no accuracy that is a number; {again}')
+    return True
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline='', encoding='utf-8') as opened:
+        return list(csv.DictReader(opened))

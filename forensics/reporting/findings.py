@@ -1,0 +1,107 @@
+"""Sentences whose claims hang on numbers: each looks first, and says only what it sees."""
+
+import math
+
+import numpy as np
+
+from forensics.judging import scoring
+from forensics.reporting.evidence import Run, Scored
+from forensics.reporting.page import Html, say
+
+CONSTANT_SHARE = 0.98  # from this share of equal decisions on, a classifier is called constant
+# A validation loss has risen if it ends higher than its lowest by this share of it, and by this much.
+RISE, NOISE = 0.1, 0.01
+FALL = 0.05  # a network whose validation loss is not this share below that of one answer has learnt nothing
+ONE = 0.01  # AuCs of the two scores whose sum is that near to 1 are called mirror images
+
+
+def overfits_from(log: dict) -> int | None:
+    """The epoch (from 1) after the lowest validation loss, if it has risen since while the training loss fell."""
+    train, val = curve(log, 'train_loss'), curve(log, 'val_loss')
+    if train is None or val is None or len(train) != len(val):
+        return None
+    lowest = int(np.argmin(val))
+    risen = val[-1] - val[lowest] > max(RISE * val[lowest], NOISE)
+    return lowest + 2 if risen and train[-1] < train[lowest] else None
+
+
+def blind_loss(run: Run) -> float:
+    """The validation loss of giving every image the part's own share of fakes."""
+    counts = run.data.get('val', {})
+    share = counts.get('fake', 1) / max(counts.get('fake', 1) + counts.get('real', 1), 1)
+    return -sum(p * math.log(p) for p in (share, 1 - share) if p)
+
+
+def curve(log: dict, key: str) -> np.ndarray | None:
+    """The values of all epochs; None if one of them is missing."""
+    values = log.get(key)
+    if not isinstance(values, list) or not values or not all(isinstance(value, (int, float)) for value in values):
+        return None
+    return np.array(values, dtype=np.float64)
+
+
+def course(run: Run) -> Html:
+    """How the training went: overfitting, hardly any learning, or neither."""
+    log, source = run.log, run.source
+    train, val = curve(log, 'train_loss'), curve(log, 'val_loss')
+    if train is None or val is None or len(train) != len(val):
+        return Html('The losses of this run are incomplete, so that nothing is said of its course.')
+    if len(val) == 1:
+        return Html('One epoch alone shows no course.')
+
+    def loss(part: str, epoch: int) -> Html:
+        return source.show(log[f'{part}_loss'][epoch], '{:.3f}', f'{part}_loss[{epoch + 1}]')
+
+    last, lowest, since = len(val) - 1, int(np.argmin(val)), overfits_from(log)
+    if since:
+        return say(
+            'It overfits from epoch {}: the validation loss is lowest after epoch {} ({}) and ends at {}, while the '
+            'training loss goes on falling from {} to {}.',
+            source.show(since, '{}', 'overfits from'), source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'),
+            loss('val', lowest), loss('val', last), loss('train', lowest), loss('train', last),
+        )  # fmt: skip
+    if val[lowest] > blind_loss(run) * (1 - FALL):
+        return say(
+            'It learns nothing that holds on validation: that loss is lowest after epoch {} ({}), where giving all '
+            'images the same P(fake) has {}; the training loss goes from {} to {}.',
+            source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'), loss('val', lowest),
+            source.show(blind_loss(run), '{:.3f}', 'val_loss of one answer'), loss('train', 0), loss('train', last),
+        )  # fmt: skip
+    return say(
+        'It learns, and no overfitting shows within {} epochs: the training loss falls from {} to {}, the validation '
+        'loss goes from {} to {} and is lowest ({}) after epoch {}.',
+        source.show(len(val), '{}', 'epochs'), loss('train', 0), loss('train', last), loss('val', 0), loss('val', last),
+        loss('val', lowest), source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'),
+    )  # fmt: skip
+
+
+def kind_of(scored: Scored) -> str:
+    """'constant', 'chance', 'telling' or, where a class is missing, 'unknown'."""
+    _, share = scoring.commonest_decision(scored.logits > 0) or ('nothing', 0.0)
+    if share >= CONSTANT_SHARE:
+        return 'constant'
+    if scored.interval is None:
+        return 'unknown'
+    return 'chance' if scored.interval[0] <= 0.5 <= scored.interval[1] else 'telling'
+
+
+def kind_of_classifier(scored: Scored) -> Html:
+    labels, logits, source = scored.labels, scored.logits, scored.source
+    decision, share = scoring.commonest_decision(logits > 0) or ('nothing', 0.0)
+    measured = say(
+        '{} of the {} test images are called {}',
+        source.show(share, '{:.1%}', 'share of the commonest decision'),
+        source.show(len(labels), '{}', 'images'), decision,
+    )  # fmt: skip
+    if scored.interval:
+        auc = source.show(scored.auc, '{:.3f}', 'auc')
+        low, high = (
+            source.show(end, '{:.3f}', f'auc over images, end {end_number}')
+            for end_number, end in enumerate(scored.interval, 1)
+        )
+        measured = say('{}, AuC {} (95%: {} to {})', measured, auc, low, high)
+    words = {
+        'constant': 'a constant predictor', 'chance': 'no better than chance', 'telling': 'no constant predictor',
+        'unknown': 'no constant predictor',
+    }  # fmt: skip
+    return say('{}: {}', words[kind_of(scored)], measured)

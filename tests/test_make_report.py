@@ -1,0 +1,445 @@
+"""The report: its numbers are those of the records, its sentences hang on them, and nothing in it is invented."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from PIL import Image
+
+import make_report
+from forensics import records
+from forensics.judging import comparing, scoring
+from forensics.reporting import assignment, findings, report, reproduction
+from forensics.reporting.album import Album
+from forensics.reporting.evidence import Evidence
+from forensics.reporting.page import as_text, numbers_in
+
+HEALTHY = {'train_loss': [0.7, 0.4, 0.2], 'val_loss': [0.6, 0.4, 0.3]}
+OVERFITTING = {'train_loss': [0.7, 0.4, 0.1], 'val_loss': [0.6, 0.4, 0.9]}
+BLIND = {'train_loss': [0.72, 0.7, 0.69], 'val_loss': [0.7, 0.694, 0.693]}
+DRAWN = 'drawn by make_demo_data.py; no photograph was used'
+
+
+def write_run(dataset='fakes_dataset', model='SimpleNet', curves=HEALTHY, **facts) -> None:
+    data = {part: {'real': 40, 'fake': 20, 'fingerprint': f'{part} of {dataset}'} for part in ('train', 'val', 'test')}
+    run = {
+        'id': f'{dataset} {model} {facts}', 'dataset': dataset, 'data': data, 'data_source': 'a camera', 'seed': 3,
+        'commit': 'abc1234', 'versions': {'torch': '2.0'},
+        'arguments': {'dataset': dataset, 'model': model, 'optimizer': 'Adam', 'lr': 0.001, 'epochs': 3},
+    }  # fmt: skip
+    log = {
+        'model': model, 'dataset': dataset, 'optimizer': {'name': 'Adam', 'params': {'lr': 0.001}},
+        'train_acc': [60.0, 80.0, 95.0], 'val_acc': [50.0, 87.5, 87.5], 'test_acc': [99.0, 81.125, 98.0],
+        'test_loss': [0.6, 0.5, 0.5], 'seconds': [10.0, 11.0, 12.0], **curves, 'run': run | facts,
+    }  # fmt: skip
+    records.append_run(records.log_path('out', records.run_name(dataset, model, 'Adam')), log)
+
+
+def write_scores(dataset='fakes_dataset', model='SimpleNet', shift=0.0, separation=2.0, number=60, **facts) -> dict:
+    name = records.run_name(dataset, model, 'Adam')
+    labels = np.repeat([0, 1], [2 * number // 3, number // 3])
+    second = np.random.default_rng(0).normal(size=number) + separation * (labels - 0.5) + shift
+    facts = {
+        'dataset': dataset,
+        'model': model,
+        'data_fingerprint': f'test of {dataset}',
+        'data_source': 'a camera',
+    } | facts
+    path = records.scores_path('out', name, dataset)
+    files = [f'{"fake" if label else "real"}/{place}.jpg' for place, label in enumerate(labels)]
+    records.write_scores(path, files, labels, [[-value, value] for value in second], **facts)
+    return records.read_scores(path)
+
+
+def written() -> str:
+    """The page as the command writes it, with its figures."""
+    assert make_report.main(['--no-pdf']) == 0
+    return Path('out/report.html').read_text()
+
+
+def page_now() -> str:
+    """The page without its figures, which takes milliseconds."""
+    evidence = Evidence('out', 'checkpoints')
+    return report.build(evidence, Album('figures', None, evidence.broken))
+
+
+def section(page: str, identifier: str) -> str:
+    """The text of a section, as people read it."""
+    found = re.search(rf'<section id="{identifier}".*?(?=<section|\Z)', page, re.S)[0]
+    return ' '.join(as_text(re.sub('<(?=p|h3|t[dhr]|li|div|summary|/h3)', ' <', found)).split())
+
+
+@pytest.fixture(autouse=True)
+def no_data(workdir, monkeypatch):
+    monkeypatch.setenv('FACES_DATASETS', str(workdir / 'nowhere'))
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_in_the_page_are_those_of_the_records():
+    write_run()
+    record = write_scores()
+    labels, logits = np.array(record['labels']), scoring.fake_logits(record['scores'])
+    records.write_json('out/nof_params.json', {'fc_input': 2048, 'networks': {'SimpleNet': 16_901_762}})
+    found = numbers_in(page_now())
+    name, scores = (
+        'fakes_dataset_SimpleNet_Adam.json[last]',
+        'scores/fakes_dataset_SimpleNet_Adam__fakes_dataset__test.json',
+    )
+    assert float(found[f'{name}: test_acc at the best val_acc']) == 81.125
+    assert int(found[f'{name}: epoch of the best val_acc']) == 2
+    assert float(found[f'{name}: seconds']) == 33.0
+    assert float(found[f'{scores}: auc']) == scoring.auc(labels, logits)
+    assert float(found[f'{scores}: eer']) == scoring.equal_error_rate(labels, logits)
+    assert float(found[f'{scores}: brier']) == pytest.approx(
+        np.mean((scoring.fake_probability(record['scores']) - labels) ** 2)
+    )
+    assert float(found[f'{scores}: fake to real']) == 0.5
+    assert int(found['nof_params.json: fc_input']) == 2048
+
+
+def test_a_number_is_shown_as_it_is_stored():
+    """Defect: the text of a tag and its value come apart. Each shown number is its value, rounded."""
+    write_run()
+    write_scores()
+    shown = re.findall(r'<data value="([^"]+)" data-source="[^"]+">([^<]+)</data>', page_now())
+    assert len(shown) > 30
+    for value, text in shown:
+        number = float(re.sub('[%s, ]', '', text))
+        factor = 100 if text.endswith('%') and abs(float(value)) <= 1 and abs(number - float(value)) > 0.51 else 1
+        assert number == pytest.approx(factor * float(value), abs=0.51 if float(value) > 1 or factor > 1 else 0.0051)
+
+
+def test_every_question_stands_in_order_with_an_answer():
+    page = page_now()
+    asked = re.findall(r'<section id="q(\w+)"', page)
+    assert asked == [*map(str, range(1, 36)), 'bonus']
+    for number in asked:
+        title = next(question.asks for question in assignment.QUESTIONS if question.number == number)
+        answer = section(page, f'q{number}').partition(title)[2]
+        assert len(answer.split()) > 3, number
+
+
+# --- sentences that hang on numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('curves', 'says', 'never'),
+    [(HEALTHY, 'no overfitting shows', 'overfits from'), (OVERFITTING, 'overfits from epoch 3', 'no overfitting'),
+     (BLIND, 'learns nothing that holds', 'overfits from'),
+     ({'train_loss': [0.4, 0.1, 0.1], 'val_loss': [1e-6, 1e-5, 1e-4]}, 'no overfitting shows', 'overfits from')],
+    ids=['healthy', 'overfitting', 'blind', 'noise'],
+)  # fmt: skip
+def test_the_course_of_a_training_is_read_off_its_curves(curves, says, never):
+    write_run(curves=curves, data={'val': {'real': 20, 'fake': 20}})
+    words = section(page_now(), 'q7')
+    assert says in words and never not in words
+
+
+@pytest.mark.parametrize(
+    ('shift', 'separation', 'says'),
+    [(-20, 0, 'a constant predictor: 100.0%'), (0, 0, 'no better than chance'), (0, 4, 'no constant predictor')],
+)
+def test_constant_predictor_only_where_predictions_are_constant(shift, separation, says):
+    write_run('synthetic_dataset')
+    write_scores('synthetic_dataset', shift=shift, separation=separation)
+    page = page_now()
+    assert says in section(page, 'q16').lower()
+    assert ('gives nearly all images one answer' in section(page, 'q17')) == (shift == -20)
+
+
+def test_two_scores_that_are_no_mirror_images_are_not_called_so():
+    write_run()
+    record = write_scores()
+    path = records.scores_path('out', 'fakes_dataset_SimpleNet_Adam', 'fakes_dataset')
+    assert 'add up to 1.000.' in section(page_now(), 'q11')
+    records.write_json(path, record | {'scores': [[second, second + first / 9] for first, second in record['scores']]})
+    assert 'no exact opposites' in section(page_now(), 'q11')
+
+
+# --- marks -----------------------------------------------------------------------------------------------------------
+
+
+def test_demo_data_and_random_weights_are_marked_wherever_they_appear():
+    facts = {'backbone_weights': 'random', 'data_source': DRAWN}
+    write_run('synthetic_dataset', 'XceptionBased', **facts)
+    write_scores('synthetic_dataset', 'XceptionBased', **facts)
+    for name in ('losses_plot', 'roc_curve', 'reliability', 'Fake_Image_grad_cam'):
+        picture('synthetic_dataset_XceptionBased_' + name)
+    page = page_now()
+    rows = [
+        row for row in re.findall(r'<tr>.*?</tr>|<figcaption>.*?</figcaption>', page, re.S) if 'XceptionBased' in row
+    ]
+    assert len(rows) >= 8
+    assert all('demo data' in row for row in rows), [row for row in rows if 'demo data' not in row]
+    assert all('random backbone weights' in row for row in rows), [row for row in rows if 'random' not in row]
+    assert 'RANDOM weights' in section(page, 'q27') and '1 of 1 trainings are of demo data' in section(page, 'reading')
+
+
+def test_real_data_of_the_same_name_are_not_called_demo_data():
+    write_run()
+    assert 'class="mark caution">demo data' not in page_now()
+
+
+def test_data_of_unknown_origin_are_marked():
+    """A record of an older version does not say where its data came from."""
+    write_run()
+    path = Path('out/fakes_dataset_SimpleNet_Adam.json')
+    (run,) = json.loads(path.read_text())
+    del run['run']['data_source']
+    records.write_json(path, [run])
+    assert 'origin of the data unknown' in section(page_now(), 'trainings')
+
+
+def test_what_others_reported_is_marked_as_theirs():
+    page = section(page_now(), 'theirs')
+    assert 'student report 1 theirs' in page and '87.29% → 84.62%' in page and '2.61' in page
+
+
+# --- bad records, no records -----------------------------------------------------------------------------------------
+
+
+def test_a_report_without_runs_says_what_to_type_first():
+    page = page_now()
+    assert 'No run was found' in page and './run_me.sh' in page
+    assert 'not known yet; run `python nof_params.py`' in section(page, 'q22').lower()
+    assert 'python plot_samples_of_faces_datasets.py' in section(page, 'q2')
+
+
+def test_bad_and_half_written_records_are_named_and_skipped(capsys):
+    write_run(model='MyNet')
+    bad = {
+        'out/fakes_dataset_SimpleNet_Adam.json': '[{"model": "Simp',
+        'out/strange.json': '{"what": 1}',
+        'out/no_curve_SGD.json': '[{"model": "m", "dataset": "d", "val_acc": [null], "test_acc": [1]}]',
+        'out/scores/a__b__test.json': '{"labels": [0, 1], "scores": [[1]]}',
+        'out/scores/c__d__test.json': '[]',
+        'out/metrics/e__f__test.json': 'nonsense',
+        'out/benchmark.json': '{}',
+        'out/comparisons/x.json': '[1]',
+        'out/audits/y.json': '{"pro',
+        'out/bonus.json': '3',
+        'figures/datasets_samples.png': 'no picture',
+    }
+    for path, text in bad.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+    page = written()
+    errors = capsys.readouterr().err
+    for path in bad:
+        assert path in section(page, 'skipped'), path
+        assert path in errors, path
+    assert 'fakes_dataset_MyNet_Adam.json' in section(page, 'trainings')
+
+
+@pytest.mark.parametrize(
+    'record', ['benchmark.json', 'comparisons/x.json', 'audits/y.json', 'metrics/z.json', 'x_search.csv']
+)
+def test_a_record_whose_inside_is_wrong_spoils_nothing_else(record):
+    """Defect: a key of the right name with something else in it ended in a traceback."""
+    write_run()
+    inside = {'rows': [{'level': 'frame', 'model': 'm'}], 'pairs': [{}], 'problems': 5, 'metrics': 3}
+    path = Path('out', record)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('a,b\n1,2\n' if record.endswith('csv') else json.dumps(inside))
+    page = page_now()
+    assert 'fakes_dataset_SimpleNet_Adam.json' in section(page, 'trainings')
+    if 'metrics' not in record:
+        assert record in section(page, 'skipped')
+
+
+def test_scores_of_an_overwritten_checkpoint_are_not_taken_for_its_own():
+    """Defect: trained anew, not scored anew, and the table showed the new accuracy beside the old AuC."""
+    write_run()
+    path = records.scores_path('out', 'fakes_dataset_SimpleNet_Adam', 'fakes_dataset')
+    Path('checkpoints').mkdir()
+    checkpoint = Path('checkpoints/fakes_dataset_SimpleNet_Adam.pt')
+    checkpoint.write_bytes(b'first')
+    write_scores(checkpoint_sha256=records.file_digest(checkpoint))
+    os.utime(path, (1, 1))
+    assert 'not known yet' not in section(page_now(), 'q10') and 'trained anew' not in page_now()
+    checkpoint.write_bytes(b'second')
+    assert 'trained anew' in section(page_now(), 'q10')
+
+
+# --- --check ---------------------------------------------------------------------------------------------------------
+
+
+def test_check_lists_the_numbers_that_changed(capsys):
+    write_run()
+    write_scores()
+    written()
+    assert make_report.main(['--check']) == 0
+    write_run(seed=4, curves=OVERFITTING | {'test_acc': [1.0, 70.5, 3.0]})
+    capsys.readouterr()
+    assert make_report.main(['--check']) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert 'fakes_dataset_SimpleNet_Adam.json[last]: test_acc at the best val_acc: 81.125 -> 70.5' in said
+    assert not any('auc' in line and 'scores/' in line for line in said)
+
+
+def test_check_without_a_report_names_the_command(call_main):
+    status, _, errors = call_main(make_report, '--check')
+    assert status == 1 and 'python make_report.py' in errors
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def picture(name: str, size=(1600, 1200)) -> None:
+    Path('figures').mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size).save(f'figures/{name}.png')
+
+
+def test_links_inside_the_page_work_and_nothing_is_fetched():
+    write_run()
+    write_scores()
+    picture('datasets_samples')
+    page = written()
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page) and '@import' not in page and 'url(' not in page
+    images = re.findall('<img [^>]+>', page)
+    assert images and all('alt="' in image and 'alt=""' not in image for image in images)
+
+
+def test_text_from_records_is_escaped():
+    write_run(dataset='<script>alert(1)<', model='a&b')
+    page = page_now()
+    assert '<script>' not in page and '&lt;script&gt;' in page
+
+
+def test_two_hundred_runs_fit_into_fifteen_megabytes():
+    for number in range(200):
+        write_run('faces', f'Net{number}')
+        write_scores('faces', f'Net{number}', separation=number / 50)
+        picture(f'faces_Net{number}_reliability', size=(400, 300))
+    page = written()
+    assert len(page) < 15e6
+    assert all(f'faces_Net{number}_Adam.json' in page for number in range(200))
+    assert 'the best 12 of 200' in section(page, 'curves')
+
+
+def test_no_torch_is_imported():
+    code = (
+        f'import sys; sys.path.insert(0, {str(PROJECT)!r}); import make_report; make_report.main(["--no-pdf"]); '
+        'print("torch" in sys.modules)'
+    )
+    write_run()
+    write_scores()
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == 'False'
+
+
+def test_without_a_browser_it_says_so(monkeypatch, capsys):
+    monkeypatch.setenv('PATH', '')
+    make_report.main([])
+    assert 'No PDF: there is no Chromium' in capsys.readouterr().out and not Path('out/report.pdf').exists()
+
+
+def test_command_of_a_run_can_be_pasted():
+    write_run(arguments={
+        'dataset': 'my faces', 'model': 'CustomCNN', 'optimizer': 'Adam', 'lr': 0.001, 'momentum': 0.9, 'epochs': 5,
+        'batch_size': 32, 'option': [['dense', 256]], 'no_augmentation': True, 'seed': 7, 'backbone_weights': None,
+    })  # fmt: skip
+    (run,) = Evidence('out', 'checkpoints').runs
+    assert reproduction.command(run) == (
+        "python train_main.py -d 'my faces' -m CustomCNN --lr 0.001 -b 32 -e 5 -o Adam --option dense=256 "
+        '--no-augmentation --seed 7'
+    )
+
+
+def test_printer_and_report_have_one_source():
+    """What answer_questions.py prints stands in the report."""
+    import answer_questions
+
+    write_run()
+    write_scores()
+    page, evidence = page_now(), Evidence('out', 'checkpoints')
+    assert answer_questions.assignment is assignment
+    for question in assignment.QUESTIONS:
+        if question.answer:
+            answer = as_text(assignment.measured(question, evidence)).replace('`', '')
+            shown = section(page, f'q{question.number}').replace('`', '')
+            assert ' '.join(answer.split()).lower() in shown.lower()
+
+
+def test_overfitting_needs_a_rise_that_is_no_noise():
+    assert findings.overfits_from({'train_loss': [3, 2, 1], 'val_loss': [1.0, 0.5, 0.54]}) is None
+    assert findings.overfits_from({'train_loss': [3, 2, 1], 'val_loss': [1.0, 0.5, 0.56]}) == 3
+    assert findings.overfits_from({'train_loss': [1, 2, 3], 'val_loss': [1.0, 0.5, 0.9]}) is None
+
+
+def test_the_example_shows_the_numbers_of_its_records(workdir, capsys):
+    """docs/example_report.html, made with `make example`."""
+    with zipfile.ZipFile(PROJECT / 'docs' / 'example_records.zip') as archive:
+        archive.extractall('records')
+    example = PROJECT / 'docs' / 'example_report.html'
+    assert make_report.main(['--records', 'records', '--output', str(example), '--check']) == 0, capsys.readouterr().out
+    text = example.read_text()
+    assert len(numbers_in(text)) > 200 and example.stat().st_size < 1.5e6
+    assert not re.search(r'/(?:home|root|work|tmp|Users)/', re.sub('src="data:[^"]+"', '', text))
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark', 'print'])
+def test_colours_have_the_contrast_that_wcag_asks_for(scheme):
+    """4.5 to 1 for text on what lies behind it."""
+    palettes = re.findall(r':root \{(.*?)\}', report.CSS, re.S)
+    colours = dict(re.findall(r'--([\w-]+): (#\w+);', palettes[['light', 'dark', 'print'].index(scheme)]))
+
+    def brightness(name: str) -> float:
+        digits = colours[name][1:] if len(colours[name]) == 7 else ''.join(2 * digit for digit in colours[name][1:])
+        parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.05 + np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    text = [(ink, paper) for ink in ('ink', 'faint', 'link') for paper in ('paper', 'panel')]
+    for ink, paper in [*text, ('caution-ink', 'caution'), ('theirs-ink', 'theirs')]:
+        bright = sorted((brightness(ink), brightness(paper)))
+        assert bright[1] / bright[0] >= 4.5, (ink, paper)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [{'seconds': ['x']}, {'run': []}, {'run': {'data': 5}}, {'run': {'data': {'test': 1}}}, {'val_loss': 3},
+     {'optimizer': 'Adam'}, {'test_acc': [1.0]}, {'val_acc': [1.0, None, 2.0]}, {'dataset': None}],
+)  # fmt: skip
+def test_a_log_with_something_else_inside_is_named(wrong):
+    write_run(model='MyNet')
+    write_run()
+    path = Path('out/fakes_dataset_SimpleNet_Adam.json')
+    records.write_json(path, [records.last_run(path) | wrong])
+    page = page_now()
+    assert str(path) in section(page, 'skipped') and 'fakes_dataset_MyNet_Adam.json' in section(page, 'trainings')
+
+
+def test_a_mixture_with_drawn_data_is_marked_and_can_be_trained_again():
+    members = {name: {'real': 5, 'fake': 5, 'fingerprint': f'of {name}'} for name in ('a', 'b')}
+    data = {part: {'real': 10, 'fake': 10, 'datasets': members} for part in ('train', 'val', 'test')}
+    arguments = {'datasets': ['a', 'b'], 'model': 'MyNet', 'momentum': 0.0, 'self_blend': 0, 'schedule': 'one-cycle'}
+    write_run('a+b', 'MyNet', data=data, data_source=DRAWN, arguments=arguments)
+    page = page_now()
+    assert 'demo data' in section(page, 'trainings') and 'of b' in section(page, 'data')
+    command = 'python train_main.py -d a b -m MyNet --momentum 0.0 --schedule one-cycle'
+    assert command in section(page, 'runs')
+
+
+def test_pairs_of_the_benchmark_stand_in_the_report():
+    logits = [np.arange(60.0), np.arange(60.0)[::-1]]
+    labels = np.repeat([0, 1], 30)
+    (row,) = comparing.compare(['good', 'bad'], labels, logits, np.arange(60), [29.5, 29.5])
+    pair = {'dataset': 'faces', 'level': 'frame', **row}
+    records.write_json('out/benchmark.json', {'rows': [], 'datasets': {}, 'pairs': [pair]})
+    page = page_now()
+    assert 'good is better than bad: its AuC is 1.000 higher.' in section(page, 'pairs')
+    assert float(numbers_in(page)['benchmark.json, faces: good, bad: auc difference']) == -1
