@@ -31,13 +31,14 @@ from forensics import records
 from forensics.data import datasets
 from forensics.data.crops import Settings
 from forensics.errors import UserError
-from forensics.judging import exported
+from forensics.judging import exported, scoring
+from forensics.judging.detector import Doubts
 from forensics.judging.exported import ExportedDetector
 from forensics.pictures.files import open_image
 from forensics.running import starting
 
 PICTURES = 100
-PRECISIONS = {'float32': 1e-4, 'float16': 0.02, 'int8': 0.2}  # the largest difference of P(fake) that is let pass
+PRECISIONS = {'float32': 1e-4, 'float16': 0.02, 'int8': 0.2}  # the largest difference that is let pass
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -279,15 +280,17 @@ def write(
 
 
 def compare(detector, found: ExportedDetector, images: list[Image.Image], source: str) -> float:
-    """The largest difference of P(fake)."""
-    expected = detector.score(images)
+    """The largest difference of P(fake), or of the logit as a share of it: where P is near 0 or 1, it hides much."""
+    logit = scoring.fake_logits(detector.outputs(images, Doubts()))
+    expected = scoring.fake_probability(logit)
     given = found.answers('p_fake', images), found.score(images)  # the graph's own, and from its logit
     difference = np.max(np.abs(np.subtract(given, expected)), axis=0)
+    share = np.abs(found.answers('logit', images) - logit) / (1 + np.abs(logit))
     print(
         f'P(fake) of {len(images)} pictures ({source}) beside PyTorch: at most {difference.max():.1e} apart, '
-        f'{difference.mean():.1e} on average ({found.facts["precision"]}).'
+        f'{difference.mean():.1e} on average; logits by {share.max():.1e} of their size ({found.facts["precision"]}).'
     )
-    return float(difference.max())
+    return float(max(difference.max(), share.max()))
 
 
 def check(difference: float, precision: str, tolerance: float) -> None:
