@@ -99,7 +99,7 @@ class NetworkDetector(Detector):
 
     @property
     def temperature(self) -> float:
-        return self.calibrated.get('temperature', 1.0)
+        return self.fitted.get('temperature', 1.0)
 
 
 def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> NetworkDetector:

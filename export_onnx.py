@@ -112,7 +112,7 @@ def card_of(run: dict, args: argparse.Namespace) -> dict:
 
 
 def tell_what_is_not_known(detector: detectors.NetworkDetector) -> None:
-    if not detector.calibrated:
+    if not detector.fitted:
         print('Not calibrated: the checkpoint holds no temperature and no threshold. P(fake) of 0.5 or more is fake.')
         print(f'  `python calibrate.py -cpp {detector.file}` puts them in.')
     missing = [f'--{name.replace("_", "-")}' for name, value in detector.card.items() if value is None]

@@ -162,7 +162,7 @@ def about(detector: Detector) -> dict:
         'threshold': rule.threshold,
         'threshold_chosen_on': rule.chosen_on,
         'unsure': rule.unsure,
-        'temperature': detector.calibrated.get('temperature', 1.0),
+        'temperature': detector.fitted.get('temperature', 1.0),
     }
 
 

@@ -43,7 +43,7 @@ def test_the_graph_alone_is_enough(exported_bonus, tiny_root):
 
 def test_what_has_to_be_known_is_in_the_file(exported_bonus):
     detector = exported.load(exported_bonus)
-    assert (detector.name, detector.trained_on, detector.calibrated) == ('BonusNet', 'fakes_dataset', CALIBRATION)
+    assert (detector.name, detector.trained_on, detector.fitted) == ('BonusNet', 'fakes_dataset', CALIBRATION)
     assert detector.card == {
         'trained_on': 'fakes_dataset',
         'fails_on': 'photographs',
@@ -126,7 +126,7 @@ def test_a_network_that_does_not_say_its_name_and_no_data_set(call_main, workdir
     checkpoint = PROJECT / 'checkpoints' / 'bonus.pt'
     status, printed, _ = call_main(export_onnx, '-cpp', checkpoint, '-m', 'BonusNet', '-o', 'b.onnx')
     assert status == 0 and 'P(fake) of 100 pictures (noise) beside PyTorch' in printed and 'Wrote b.onnx' in printed
-    assert 'Not calibrated' in printed and 'not stated' in printed and not exported.load('b.onnx').calibrated
+    assert 'Not calibrated' in printed and 'not stated' in printed and not exported.load('b.onnx').fitted
     assert json.loads(onnxruntime.InferenceSession('b.onnx').get_modelmeta().custom_metadata_map['model']) == 'BonusNet'
 
 

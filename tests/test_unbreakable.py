@@ -296,16 +296,16 @@ def output(folder: Path) -> str:
 
 
 def left(folder: Path) -> dict:
-    """The record and both checkpoints, in a form that == compares bit for bit."""
+    """The record and both checkpoints, without how long epochs took, in a form that == compares bit for bit."""
     states = {file: exact(torch.load(folder / file, weights_only=True)) for file in (BEST, LAST)}
-    return {LOG: (folder / LOG).read_text(), **states}
+    return {LOG: exact(json.loads((folder / LOG).read_text())), **states}
 
 
 def exact(value):
     if isinstance(value, torch.Tensor):
         return str(value.dtype), list(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, dict):
-        return {key: exact(item) for key, item in value.items()}
+        return {key: exact(item) for key, item in value.items() if key != 'seconds'}
     return [exact(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -416,7 +416,7 @@ def test_the_command_killed_at_any_of_twenty_moments_ends_like_an_unbroken_one(
         states = [torch.load(f'checkpoints/{name}{kind}.pt', weights_only=True) for kind in ('', '.last')]
         for of_run in (run, states[0], states[1]['log']):
             of_run['run'].pop('id')
-        return run, exact(states)
+        return exact(run), exact(states)
 
     def start() -> subprocess.Popen:
         words = [sys.executable, '-u', talkative_train, *map(str, line[1:])]
@@ -623,7 +623,7 @@ def test_a_hundred_races_of_two_runs_lose_no_entry(forks, tmp_path):
 def test_two_trainings_of_one_name_at_once_leave_whole_files(forks, data, unbroken, tmp_path):
     pids = [forks.start(tmp_path, train, net='SimpleNet', data=data, run_id=name) for name in 'ab']
     assert [forks.wait(pid) for pid in pids] == [0, 0], output(tmp_path)
-    expected = json.loads(unbroken['SimpleNet'].files[LOG])[0]
+    (expected,) = unbroken['SimpleNet'].files[LOG]
     runs = records.read_runs(tmp_path / LOG)
     assert sorted(run['run']['id'] for run in runs) == ['a', 'b']
     assert all(run['train_loss'] == expected['train_loss'] for run in runs)

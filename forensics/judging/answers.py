@@ -48,7 +48,7 @@ class Rule:
 
     @classmethod
     def of(cls, detector: Detector) -> 'Rule':
-        fitted = detector.calibrated
+        fitted = detector.fitted
         chosen_on = fitted.get('chosen_on', [] if detector.threshold is None else detector.datasets)
         return cls(
             threshold=0.5 if detector.threshold is None else detector.threshold,

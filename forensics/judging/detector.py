@@ -114,10 +114,10 @@ class Detector(ABC):
     @property
     def threshold(self) -> float | None:
         """Of P(fake), fitted on validation by calibrate.py or train_svm.py; None where its file knows none."""
-        return self.calibrated.get('threshold', self.run.get('threshold'))
+        return self.fitted.get('threshold', self.run.get('threshold'))
 
     @property
-    def calibrated(self) -> dict:
+    def fitted(self) -> dict:
         """What calibrate.py has fitted on validation: temperature, threshold, band; empty without it."""
         return self.run.get('calibration') or {}
 
