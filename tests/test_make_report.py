@@ -1,6 +1,7 @@
 """The report: its numbers are those of the records, its sentences hang on them, and nothing in it is invented."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -443,3 +444,62 @@ def test_pairs_of_the_benchmark_stand_in_the_report():
     page = page_now()
     assert 'good is better than bad: its AuC is 1.000 higher.' in section(page, 'pairs')
     assert float(numbers_in(page)['benchmark.json, faces: good, bad: auc difference']) == -1
+
+
+# --- defects ---------------------------------------------------------------------------------------------------------
+
+
+def scored(labels, logits):
+    outputs = [[-value, value] for value in logits]
+    files = [f'{"fake" if label else "real"}/{place}.jpg' for place, label in enumerate(labels)]
+    path = records.scores_path('out', 'synthetic_dataset_SimpleNet_Adam', 'synthetic_dataset')
+    facts = {'dataset': 'synthetic_dataset', 'model': 'SimpleNet', 'data_fingerprint': 'x', 'data_source': 'a camera'}
+    records.write_scores(path, files, labels, outputs, **facts)
+    return Evidence('out', 'checkpoints').scores['synthetic_dataset_SimpleNet_Adam__synthetic_dataset__test']
+
+
+def test_a_detector_below_chance_is_not_called_better_than_chance():
+    labels = np.repeat([0, 1], 30)
+    below = scored(labels, -2.0 * labels + 1 + np.random.default_rng(0).normal(size=60))
+    assert findings.kind_of(below) == 'reversed'
+    assert 'Worse than chance' in section(page_now(), 'q16')
+    assert 'better than chance' not in section(page_now(), 'q17')
+
+
+def test_a_perfect_detector_of_unequal_classes_is_no_constant_predictor():
+    labels = np.array([0] + [1] * 50)
+    assert findings.kind_of(scored(labels, np.where(labels == 1, 3.0, -3.0))) != 'constant'
+
+
+def test_a_training_loss_that_rises_does_not_fall():
+    write_run(curves={'train_loss': [0.3, 0.9, 4.0], 'val_loss': [0.3, 0.5, 9.0]})
+    words = section(page_now(), 'q7')
+    assert 'It does not train' in words and 'falls' not in words and 'It learns' not in words
+
+
+def test_nothing_is_said_of_losses_that_are_no_numbers():
+    write_run(curves={'train_loss': [0.7, 0.5, 0.3], 'val_loss': [0.69, math.inf, 0.4]})
+    path = Path('out/fakes_dataset_SimpleNet_Adam.json')
+    path.write_text(path.read_text().replace('null', 'NaN'))
+    assert 'It learns' not in section(page_now(), 'q7')
+
+
+def test_intervals_that_lie_apart_the_other_way_do_not_overlap():
+    write_scores('synthetic_dataset', 'SimpleNet', separation=6)
+    write_scores('synthetic_dataset', 'XceptionBased', separation=0)
+    words = section(page_now(), 'q28')
+    assert 'XceptionBased is the worse one' in words and 'overlap' not in words and 'hardly differs' not in words
+
+
+@pytest.mark.parametrize('wrong', [{'versions': 3}, {'arguments': [1]}, {'data': {'val': {'fake': None}}}])
+def test_a_run_with_something_else_inside_does_not_end_the_report(wrong):
+    write_run(**wrong)
+    write_scores()
+    page = page_now()
+    assert page.count('<h2') == 4 and ('is not written' in page or section(page, 'q35'))
+
+
+def test_deep_nesting_is_named_and_skipped():
+    write_run()
+    Path('out/deep.json').write_text('[' * 100_000)
+    assert 'deep.json' in section(page_now(), 'skipped')

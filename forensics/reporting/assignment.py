@@ -213,6 +213,8 @@ def sense_of_the_kind(evidence: Evidence) -> Html | str:
         'chance': f'It does: the network cannot tell the two apart. {traces}',
         'telling': 'The samples alone would not have told so: side by side the generated faces look as real as the '
         'others, and yet the network tells them apart better than chance.',
+        'reversed': 'It does not: the network calls real faces fake and fakes real more often than chance would. Do '
+        'labels or scores mean the opposite somewhere?',
         'unknown': f'Nothing can be said with one class alone. {traces}',
     }[findings.kind_of(scored)]
 
@@ -229,20 +231,27 @@ def pretraining(evidence: Evidence) -> Html:
 
 def why_better(evidence: Evidence) -> Html | str:
     both = [evidence.scores.get(Path(training.scores).stem) for training in (SYNTHETIC, XCEPTION)]
-    if None in both or any(scored.reason for scored in both):
+    if None in both or any(scored.reason or not scored.interval for scored in both):
         return ''
     simple, xception = both
     shown = [scored.source.show(scoring.auc(scored.labels, scored.logits), '{:.3f}', 'auc') for scored in both]
-    compared = say('On the same data SimpleNet has AuC {} and XceptionBased {}.', *shown)
+    same = len({scored.record.get('data_fingerprint') for scored in both}) == 1
+    compared = say(
+        '{}SimpleNet has AuC {} and XceptionBased {}.', 'On the same data ' if same else 'On data that differ ', *shown
+    )
+    if xception.interval[1] < simple.interval[0]:
+        return say('{} XceptionBased is the worse one here, so there is no better result to explain.', compared)
     if simple.interval[1] >= xception.interval[0]:
         return say('{} Their 95% intervals overlap, so there is no better result to explain.', compared)
     networks, source = evidence.parameters.get('networks', {}), Source('nof_params.json')
-    sizes = [source.show(networks.get(name), '{:,}', name) for name in ('SimpleNet', 'XceptionBased')]
+    counts = {name: networks.get(name) for name in ('SimpleNet', 'XceptionBased')}
+    sizes = [source.show(count, '{:,}', name) for name, count in counts.items()]
+    parameters = say('The numbers of parameters are {} and {}. ', *sizes) if all(counts.values()) else ''
     return say(
-        '{} The number of parameters ({} and {}) hardly differs, so it does not explain that. What differs: depth, '
-        'separable convolutions that keep fine texture for longer, and, where the weights are ImageNet\'s, filters '
-        'learned from a million photographs. Which of these counts most, one training of each does not tell.',
-        compared, *sizes,
+        '{} {}What differs besides: depth, separable convolutions that keep fine texture for longer, and, where the '
+        'weights are ImageNet\'s, filters learned from a million photographs. Which of these counts most, one training '
+        'of each does not tell.',
+        compared, parameters,
     )  # fmt: skip
 
 
@@ -255,7 +264,7 @@ def maps_words(evidence: Evidence) -> Html:
     )]  # fmt: skip
     for training in (FAKES, XCEPTION):
         scored = evidence.scores.get(Path(training.scores).stem)
-        if scored and findings.kind_of(scored) in ('constant', 'chance'):
+        if scored and findings.kind_of(scored) in ('constant', 'chance', 'reversed'):
             words.append(
                 say(
                     '{} on {} does not tell real from fake, so its maps explain no knowledge.',

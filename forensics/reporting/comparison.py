@@ -237,6 +237,7 @@ def perturbed_cell(row: dict | None) -> Html:
 # --- pairs -----------------------------------------------------------------------------------------------------------
 
 
+MOST_PAIRS = 100  # of a data set, in the report
 PAIR_HEAD = (
     'first, second', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
     'p (McNemar)',
@@ -261,8 +262,12 @@ def benchmark_pairs(evidence: Evidence) -> Html:
         marks = evidence.marks(dataset, facts.get('data_fingerprint'))
         caption = say("{}, test, all pairs of the benchmark's detectors: the second less the first{}", dataset, marks)
         own = [row for row in rows if row['dataset'] == dataset]
+        rest = len(own) - MOST_PAIRS
+        own = sorted(own, key=lambda row: -abs(row['metrics']['auc']['difference'] or 0))[:MOST_PAIRS]
         lines = [[*pair_row(Source(f'benchmark.json, {dataset}'), row), comparing.verdict(row)] for row in own]
         tables.append(table(caption, (*PAIR_HEAD, 'so'), lines))
+        if rest > 0:
+            tables.append(paragraph(f'The {MOST_PAIRS} largest differences; {rest} more: out/benchmark_pairs.csv.'))
     return joined(tables)
 
 

@@ -18,6 +18,9 @@ from forensics.reporting.page import DASH, Html, Source, joined, mark
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
 
+# What a record with something else inside than its command writes can raise.
+UNEXPECTED = LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError
+
 
 @dataclass
 class Run:
@@ -140,7 +143,7 @@ class Evidence:
             return work()
         except UserError as error:
             self.broken[str(path)] = str(error)
-        except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+        except (*UNEXPECTED, OSError) as error:
             self.broken[str(path)] = f'{path} is not as expected ({error!r}): make it again, or remove it.'
         return None
 
@@ -263,8 +266,9 @@ def check(run: Run, path: Path) -> bool:
     if not isinstance(run.data, dict) or not all(isinstance(part, dict) for part in run.data.values()):
         raise UserError(f'{path}: a run does not say what its data are as it should; {again}')
     best = run.best  # raises if there is no epoch
-    if not all(isinstance(log[key][best], (int, float)) for key in ('val_acc', 'test_acc')):
-        raise UserError(f'{path}: a run has no accuracy that is a number; {again}')
+    accuracies = [log[key][best] for key in ('val_acc', 'test_acc')]
+    if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in accuracies):
+        raise UserError(f'{path}: a run has an accuracy that is no number from 0 to 100; {again}')
     return True
 
 

@@ -33,9 +33,11 @@ def blind_loss(run: Run) -> float:
 
 
 def curve(log: dict, key: str) -> np.ndarray | None:
-    """The values of all epochs; None if one of them is missing."""
+    """The values of all epochs; None if one of them is missing or is no finite number."""
     values = log.get(key)
-    if not isinstance(values, list) or not values or not all(isinstance(value, (int, float)) for value in values):
+    if not isinstance(values, list) or not values:
+        return None
+    if not all(isinstance(value, (int, float)) and abs(value) < math.inf for value in values):
         return None
     return np.array(values, dtype=np.float64)
 
@@ -67,6 +69,11 @@ def course(run: Run) -> Html:
             source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'), loss('val', lowest),
             source.show(blind_loss(run), '{:.3f}', 'val_loss of one answer'), loss('train', 0), loss('train', last),
         )  # fmt: skip
+    if train[last] >= train[0]:
+        return say(
+            'It does not train: the training loss goes from {} to {}, the validation loss from {} to {}.',
+            loss('train', 0), loss('train', last), loss('val', 0), loss('val', last),
+        )  # fmt: skip
     return say(
         'It learns, and no overfitting shows within {} epochs: the training loss falls from {} to {}, the validation '
         'loss goes from {} to {} and is lowest ({}) after epoch {}.',
@@ -76,13 +83,17 @@ def course(run: Run) -> Html:
 
 
 def kind_of(scored: Scored) -> str:
-    """'constant', 'chance', 'telling' or, where a class is missing, 'unknown'."""
-    _, share = scoring.commonest_decision(scored.logits > 0) or ('nothing', 0.0)
-    if share >= CONSTANT_SHARE:
+    """'constant', 'chance', 'reversed', 'telling' or, where a class is missing, 'unknown'."""
+    decisions = scored.logits > 0
+    _, share = scoring.commonest_decision(decisions) or ('nothing', 0.0)
+    right = scoring.accuracy(scored.labels, decisions)
+    # Where nearly all images are of one class, nearly equal decisions may well be right.
+    if share >= CONSTANT_SHARE and right <= scoring.constant_accuracy(scored.labels):
         return 'constant'
     if scored.interval is None:
         return 'unknown'
-    return 'chance' if scored.interval[0] <= 0.5 <= scored.interval[1] else 'telling'
+    low, high = scored.interval
+    return 'telling' if low > 0.5 else 'reversed' if high < 0.5 else 'chance'
 
 
 def kind_of_classifier(scored: Scored) -> Html:
@@ -102,6 +113,7 @@ def kind_of_classifier(scored: Scored) -> Html:
         measured = say('{}, AuC {} (95%: {} to {})', measured, auc, low, high)
     words = {
         'constant': 'a constant predictor', 'chance': 'no better than chance', 'telling': 'no constant predictor',
+        'reversed': 'worse than chance',
         'unknown': 'no constant predictor',
     }  # fmt: skip
     return say('{}: {}', words[kind_of(scored)], measured)
