@@ -234,11 +234,11 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
 
     with atomic_path(path) as temporary:
         if Path(path).suffix == SAFETENSORS:
-            from safetensors.torch import save_file
+            from safetensors.torch import save
 
             state = {name: tensor.contiguous() for name, tensor in checkpoint['model'].items()}
             facts = {name: value for name, value in checkpoint.items() if name != 'model'}
-            save_file(state, temporary, {'facts': json.dumps(plain(facts), allow_nan=False)})
+            temporary.write_bytes(save(state, {'facts': json.dumps(plain(facts), allow_nan=False)}))
             return
         try:
             torch.save(checkpoint, temporary)
