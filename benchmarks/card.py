@@ -98,13 +98,13 @@ def print_conditions(folder: Path, detector, parts: list[Part]) -> None:
     print(f'| AuC after | {" | ".join(part.dataset for part in parts)} | mean | lost, points |')
     print('|---' * (len(parts) + 3) + '|')
     whole = None
-    for condition in ['test', *(str(each) for text in PERTURBED for each in perturbations.parse(text))]:
+    for condition in ['test', *(f'test-{each}' for text in PERTURBED for each in perturbations.parse(text))]:
         aucs = [scoring.auc(*scores_of(folder, detector, part, condition)[:2]) for part in parts]
         mean = float(np.mean(aucs))
         whole = mean if whole is None else whole
         cells = [f'{value:.3f}' for value in (*aucs, mean)]
         print(
-            f'| {"nothing" if condition == "test" else condition} | {" | ".join(cells)} | {100 * (whole - mean):.1f} |'
+            f'| {condition.removeprefix("test-").replace("test", "nothing")} | {" | ".join(cells)} | {100 * (whole - mean):.1f} |'
         )
 
 
