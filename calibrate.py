@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f'{args.checkpoint_path} names no data set with a val part: name one, with -d.')
     scored = {name: scores_of(detector, name, args.skip_broken) for name in names}
     fitted = fit(scored, args.false_alarms, args.wrong)
+    print_fit(scored, fitted)
     fitted['chosen_on'] = {name: Part.find(name, 'val').facts() for name in names}
     checkpoint['run'] = {**detector.run, 'calibration': records.plain(fitted)}
     path = args.output or args.checkpoint_path
@@ -90,36 +91,48 @@ def scores_of(detector: detectors.NetworkDetector, name: str, skip_broken: bool)
 
 
 def fit(scored: dict[str, tuple[np.ndarray, np.ndarray]], false_alarms: float, wrong: float) -> dict:
-    logits = np.concatenate([scoring.fake_logits(outputs) for outputs, _ in scored.values()])
-    labels = np.concatenate([labels for _, labels in scored.values()])
-    sources = np.concatenate([[name] * len(labels) for name, (_, labels) in scored.items()])
+    """Temperature, threshold and band of {data set: (outputs, labels)}."""
+    labels, logits, sources = together(scored)
     temperature = calibration.fit_temperature(labels, logits)
     probabilities = scoring.fake_probability(logits / temperature)
     threshold = calibration.fit_threshold(labels, probabilities, sources, false_alarms)
-    low, high = calibration.fit_band(labels, probabilities, threshold, wrong)
+    return {
+        'temperature': temperature,
+        'threshold': threshold,
+        'unsure': list(calibration.fit_band(labels, probabilities, threshold, wrong)),
+        'false_alarms': false_alarms,
+        'wrong': wrong,
+    }
+
+
+def together(scored: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(labels, logits of P(fake), the data set of each)."""
+    logits = np.concatenate([scoring.fake_logits(outputs) for outputs, _ in scored.values()])
+    labels = np.concatenate([labels for _, labels in scored.values()])
+    return labels, logits, np.concatenate([[name] * len(own) for name, (_, own) in scored.items()])
+
+
+def print_fit(scored: dict[str, tuple[np.ndarray, np.ndarray]], fitted: dict) -> None:
+    temperature, threshold, (low, high) = fitted['temperature'], fitted['threshold'], fitted['unsure']
     print(f'temperature {temperature:.3f}')
     if temperature > USELESS:
         print('The scores say next to nothing of who is real in validation: this detector has not learned these data.')
     print(
-        f'threshold {threshold:.3f}: of the real pictures of each data set at most {false_alarms:.0%} are called fake'
+        f'threshold {threshold:.3f}: of the real pictures of each data set at most {fitted["false_alarms"]:.0%} are '
+        f'called fake'
     )
     print(
-        f'unsure from {low:.3f} to {high:.3f}: outside, at most {wrong:.0%} of either answer are wrong, where real and '
-        f'fake pictures are equally frequent'
+        f'unsure from {low:.3f} to {high:.3f}: outside, at most {fitted["wrong"]:.0%} of either answer are wrong, where '
+        f'real and fake pictures are equally frequent'
     )
     print('| validation | real called fake | fake found | unsure |\n|---|---|---|---|')
+    labels, logits, sources = together(scored)
+    probabilities = scoring.fake_probability(logits / temperature)
+    called, open_ = probabilities >= threshold, (probabilities > low) & (probabilities < high)
     for name in scored:
-        own, chance = labels[sources == name], probabilities[sources == name]
-        called = 100 * (chance >= threshold)
-        unsure = 100 * np.mean((chance > low) & (chance < high))
-        print(f'| {name} | {called[own == 0].mean():.1f}% | {called[own == 1].mean():.1f}% | {unsure:.1f}% |')
-    return {
-        'temperature': temperature,
-        'threshold': threshold,
-        'unsure': [low, high],
-        'false_alarms': false_alarms,
-        'wrong': wrong,
-    }
+        own = sources == name
+        alarms, found = (100 * called[own & (labels == label)].mean() for label in (0, 1))
+        print(f'| {name} | {alarms:.1f}% | {found:.1f}% | {100 * open_[own].mean():.1f}% |')
 
 
 if __name__ == '__main__':

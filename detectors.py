@@ -25,7 +25,6 @@ from forensics.data.mixtures import Mixture, MixtureWithMadeFakes
 from forensics.errors import UserError
 from forensics.judging import exported, plots
 from forensics.judging.detector import Detector, Doubts
-from forensics.judging.exported import scaling_is_doubtful
 from forensics.running import memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec
@@ -75,7 +74,7 @@ class NetworkDetector(Detector):
                 alike = [list(images) for _, images in itertools.groupby(batch, key=lambda image: image.size)]
                 # Without a fixed size or scaling, pictures go in as they are: those of one size together.
                 rows += [self._forward(own) for own in (alike if self.preprocessing.any_size else [batch])]
-        doubts.tell(scaling_is_doubtful(only_size, self.name), scaled)
+        doubts.tell(exported.scaling_is_doubtful(only_size, self.name), scaled)
         return np.concatenate(rows) if rows else np.zeros((0, 2))
 
     @torch.inference_mode()

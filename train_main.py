@@ -128,8 +128,9 @@ def main(argv: list[str] | None = None) -> None:
         runtime.compile_model(model, sample)
     optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum, args.weight_decay)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
-    dataset = SEPARATOR.join(dict.fromkeys(args.datasets))
-    logging_parameters = LoggingParameters(args.model, dataset, args.optimizer, records.plain(optimizer_params))
+    logging_parameters = LoggingParameters(
+        args.model, joined(args.datasets), args.optimizer, records.plain(optimizer_params)
+    )
     trainer = Trainer(
         model,
         optimizer,
@@ -155,7 +156,7 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
-        'dataset': SEPARATOR.join(dict.fromkeys(args.datasets)),
+        'dataset': joined(args.datasets),
         'datasets': list(dict.fromkeys(args.datasets)),
         'class_names': list(datasets.CLASSES),
         'model_options': {**spec.options, **dict(args.option)},
@@ -170,6 +171,11 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),
     }
+
+
+def joined(names: list[str]) -> str:
+    """The name under which a training on these data sets is kept."""
+    return SEPARATOR.join(dict.fromkeys(names))
 
 
 def facts_of(names: list[str], name: str, opened: Dataset) -> dict:
