@@ -122,8 +122,8 @@ def print_fit(scored: dict[str, tuple[np.ndarray, np.ndarray]], fitted: dict) ->
         f'called fake'
     )
     print(
-        f'unsure from {low:.3f} to {high:.3f}: outside, at most {fitted["wrong"]:.0%} of either answer are wrong, where '
-        f'real and fake pictures are equally frequent'
+        f'unsure from {low:.3f} to {high:.3f}: outside, at most {fitted["wrong"]:.0%} of either answer are wrong, '
+        f'where real and fake pictures are equally frequent'
     )
     print('| validation | real called fake | fake found | unsure |\n|---|---|---|---|')
     labels, logits, sources = together(scored)

@@ -103,9 +103,8 @@ def print_conditions(folder: Path, detector, parts: list[Part]) -> None:
         mean = float(np.mean(aucs))
         whole = mean if whole is None else whole
         cells = [f'{value:.3f}' for value in (*aucs, mean)]
-        print(
-            f'| {condition.removeprefix("test-").replace("test", "nothing")} | {" | ".join(cells)} | {100 * (whole - mean):.1f} |'
-        )
+        name = condition.removeprefix('test-').replace('test', 'nothing')
+        print(f'| {name} | {" | ".join(cells)} | {100 * (whole - mean):.1f} |')
 
 
 def by_size(folder: Path, detector, parts: list[Part]) -> tuple[np.ndarray, ...]:
