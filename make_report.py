@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     options.use_data_root(args)
     evidence = Evidence(args.records, CHECKPOINT_DIR)
-    album = Album(FIGURES_DIR, None if args.check else args.width, evidence.broken)
+    album = Album(FIGURES_DIR, None if args.check else args.width, evidence)
     text = report.build(evidence, album)
     for reason in evidence.broken.values():
         print(f'skipped: {reason}', file=sys.stderr)

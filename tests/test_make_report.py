@@ -16,7 +16,7 @@ from PIL import Image
 
 import make_report
 from forensics import records
-from forensics.judging import comparing, scoring
+from forensics.judging import comparing, plots, scoring
 from forensics.reporting import assignment, findings, report, reproduction
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import Evidence
@@ -68,12 +68,16 @@ def written() -> str:
 def page_now() -> str:
     """The page without its figures, which takes milliseconds."""
     evidence = Evidence('out', 'checkpoints')
-    return report.build(evidence, Album('figures', None, evidence.broken))
+    return report.build(evidence, Album('figures', None, evidence))
+
+
+def section_html(page: str, identifier: str) -> str:
+    return re.search(rf'<section id="{identifier}".*?(?=<section|\Z)', page, re.S)[0]
 
 
 def section(page: str, identifier: str) -> str:
     """The text of a section, as people read it."""
-    found = re.search(rf'<section id="{identifier}".*?(?=<section|\Z)', page, re.S)[0]
+    found = section_html(page, identifier)
     return ' '.join(as_text(re.sub('<(?=p|h3|t[dhr]|li|div|summary|/h3)', ' <', found)).split())
 
 
@@ -269,6 +273,143 @@ def test_scores_of_an_overwritten_checkpoint_are_not_taken_for_its_own():
     assert 'not known yet' not in section(page_now(), 'q10') and 'trained anew' not in page_now()
     checkpoint.write_bytes(b'second')
     assert 'trained anew' in section(page_now(), 'q10')
+
+
+def run_of(name: str) -> dict:
+    """The facts of the newest training of this name."""
+    return records.training_facts(name, records.last_run(f'out/{name}.json')['run'])
+
+
+NAMES = [f'fakes_dataset_{model}_Adam' for model in ('SimpleNet', 'MyNet')]
+
+
+def write_pair(**more) -> None:
+    """A comparison of two detectors, and a benchmark of the same."""
+    labels, logits = np.repeat([0, 1], 30), [np.arange(60.0), np.arange(60.0)[::-1]]
+    pairs = comparing.compare(NAMES, labels, logits, np.arange(60), [29.5, 29.5])
+    facts = {'dataset': 'fakes_dataset', 'level': 'frame', 'condition': 'test'}
+    common = {'detectors': {name: run_of(name) for name in NAMES}, **more}
+    records.write_json('out/comparisons/two.json', {**facts, **common, 'pairs': pairs, 'command': 'again compare'})
+    row = {'perturbation': None, 'backbone_weights': None, 'own': False, 'auc': 0.75, 'auc_low': 0.7, 'auc_high': 0.8}
+    rows = [{**facts, **row, 'detector': name} for name in NAMES]
+    benchmark = {'rows': rows, 'datasets': {}, 'pairs': [{**facts, **pair} for pair in pairs]}
+    records.write_json('out/benchmark.json', {**benchmark, **common, 'command': 'again benchmark'})
+
+
+def test_records_of_another_training_do_not_stand_beside_the_newest():
+    """Defect: a log, scores, comparisons and a benchmark of different trainings of one name stood in one row."""
+    for model in ('SimpleNet', 'MyNet'):
+        write_run(model=model, id=f'first {model}')
+        write_scores(model=model, run_id=f'first {model}')
+    write_pair()
+    page = page_now()
+    assert section(page, 'skipped').endswith('is of the newest training of its name.')
+    assert '0.750' in section(page, 'cross') and 'is better than' in section(page, 'pairs')
+
+    write_run(id='second')
+    page = page_now()
+    scores = 'out/scores/fakes_dataset_SimpleNet_Adam__fakes_dataset__test.json'
+    command = (
+        'python numerical_analysis.py -m SimpleNet -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -d fakes_dataset'
+    )
+    skipped = section(page, 'skipped')
+    assert scores in skipped and command in skipped and 'again compare' in skipped and 'again benchmark' in skipped
+    newest = re.search(r'<tr>(?:(?!</tr>).)*SimpleNet_Adam.json<.*?</tr>', section_html(page, 'trainings'))[0]
+    assert newest.count('–') >= 2  # neither AuC nor EER
+    assert command in section(page, 'q10')
+    assert 'fakes_dataset_SimpleNet_Adam' not in section(page, 'cross') and NAMES[1] in section(page, 'cross')
+    assert 'is better than' not in section(page, 'pairs')
+
+    write_scores(run_id='second')
+    assert scores not in section(page_now(), 'skipped')
+
+
+def test_what_commands_write_says_of_which_training_it_is(call_main, monkeypatch, tiny_root):
+    import numerical_analysis
+    import train_svm
+
+    monkeypatch.setenv('FACES_DATASETS', str(tiny_root))
+    train = [train_svm, '-d', 'fakes_dataset', '--features', 'spectrum', '--classifier', 'logistic']
+    analyse = [numerical_analysis, '-cpp', 'checkpoints/fakes_dataset_spectrum-logistic_svm.npz', '-d', 'fakes_dataset']
+    assert call_main(*train)[0] == call_main(*analyse)[0] == 0
+    run = run_of('fakes_dataset_spectrum-logistic_svm')
+    assert run['run_id'] and run['training_source'] is None
+    run['checkpoint_sha256'] = records.file_digest(analyse[2])
+    for kind in ('scores', 'metrics'):
+        (path,) = Path('out', kind).glob('*__test.json')
+        assert run.items() <= records.read_json(path).items()
+    (figure,) = Path('figures').glob('*_roc_curve.png')
+    assert records.trainings_of_figure(figure) == [run]
+    assert 'newest training of its name' in section(page_now(), 'skipped')
+    call_main(*train)  # anew; it scores by itself, but the figures and the metrics are still the first one's
+    evidence = Evidence('out', 'checkpoints')
+    (scored,) = evidence.scores.values()
+    assert not evidence.metrics_of(scored) and 'shows another training' in section(page_now(), 'calibration')
+
+
+def test_scores_that_name_no_training_are_not_given_to_the_second_of_two():
+    write_run(id='first')
+    write_scores()
+    assert 'out/scores' not in section(page_now(), 'skipped')
+    write_run(id='second')
+    assert 'does not say of which' in section(page_now(), 'skipped')
+
+
+def test_a_comparison_of_an_older_checkpoint_is_left_out():
+    """calibrate.py changes the checkpoint of the same training."""
+    for model in ('SimpleNet', 'MyNet'):
+        write_run(model=model, id=model)
+        write_scores(model=model, run_id=model, checkpoint_sha256='calibrated')
+    write_pair(detectors={name: run_of(name) | {'checkpoint_sha256': 'before'} for name in NAMES})
+    assert 'again compare' in section(page_now(), 'skipped')
+    write_pair(detectors={name: run_of(name) | {'checkpoint_sha256': 'calibrated'} for name in NAMES})
+    assert 'again compare' not in section(page_now(), 'skipped')
+
+
+def save_figure(name: str, *trainings: dict) -> None:
+    figure = plots.new_figure(height=1, width=1)
+    plots.save(figure, Path('figures', f'{name}.png'), trainings)
+
+
+def test_figures_of_another_training_do_not_stand_under_the_newest():
+    """Defect: figures are named by data set and model, so those of another training, or optimizer, were shown."""
+    write_run(id='first')
+    figures = ('losses_plot', 'roc_curve', 'Fake_Image_grad_cam')
+    for name in figures:
+        save_figure(f'fakes_dataset_SimpleNet_{name}', run_of(NAMES[0]))
+    page = written()
+    assert (
+        page.count('<img') == 1 + len(figures) and 'does not say of which training' not in page
+    )  # one is the report's own
+    write_run(id='second')
+    page = written()
+    assert page.count('<img') == 1
+    for question, script in (('q7', 'plot_accuracy_and_loss.py'), ('q10', 'numerical_analysis.py')):
+        words = section(page, question)
+        assert 'shows another training' in words and f'Draw it again: `python {script} -m SimpleNet' in words
+    assert 'href="#q7"' in page.partition('Open: ')[2].partition('</p>')[0]
+    save_figure(
+        'fakes_dataset_SimpleNet_losses_plot',
+        run_of(NAMES[0]) | {'detector': 'fakes_dataset_SimpleNet_SGD', 'run_id': 'x'},
+    )
+    assert 'shows another training' in section(page_now(), 'q7')
+
+
+def test_a_figure_that_names_no_training_is_shown_and_marked():
+    write_run()
+    picture('fakes_dataset_SimpleNet_losses_plot')
+    assert 'does not say of which training' in section(page_now(), 'q7')
+
+
+def test_calibration_figures_stand_under_the_optimizer_that_they_show():
+    write_run()
+    write_scores(run_id=run_of(NAMES[0])['run_id'])
+    path = records.scores_path('out', NAMES[0], 'fakes_dataset')
+    other = records.scores_path('out', 'fakes_dataset_SimpleNet_SGD', 'fakes_dataset')
+    records.write_json(other, records.read_scores(path) | {'detector': 'fakes_dataset_SimpleNet_SGD', 'run_id': 'sgd'})
+    save_figure('fakes_dataset_SimpleNet_reliability', run_of(NAMES[0]))
+    page = section(written(), 'calibration')
+    assert page.count('Reliability: SimpleNet') == 1 and 'newest of fakes_dataset_SimpleNet_SGD' in page
 
 
 # --- --check ---------------------------------------------------------------------------------------------------------

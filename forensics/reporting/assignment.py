@@ -57,6 +57,10 @@ class Figure(NamedTuple):
     caption: str
     training: Training | None = None  # whose data and weights it shows
 
+    @property
+    def of(self) -> list[str]:
+        return [self.training.name] if self.training else []
+
 
 class Question(NamedTuple):
     number: str
@@ -462,7 +466,7 @@ def still_open(evidence: Evidence, album: Album) -> list[Question]:
         return (
             bool(question.record and (not record.exists() or str(record) in evidence.broken))
             or bool(question.training and not evidence.newest(question.training.name))
-            or any(not album.has(figure.file) for figure in question.figures)
+            or any(not album.has(figure.file, figure.of) for figure in question.figures)
         )
 
     return [question for question in QUESTIONS if is_open(question)]
@@ -515,7 +519,7 @@ def picture(figure: Figure, evidence: Evidence, album: Album) -> Html:
     marks = evidence.marks_of(run) if run else evidence.marks(training.dataset)
     caption = f'{figure.caption}: {training.model} on {training.dataset}'
     wide = 'pairs' in figure.file  # a page of small pictures
-    return album.show(figure.file, joined([caption, marks]), caption, figure.command, wide)
+    return album.show(figure.file, joined([caption, marks]), caption, figure.command, wide, figure.of)
 
 
 def listing(file: str, name: str) -> Html:

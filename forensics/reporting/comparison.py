@@ -217,7 +217,10 @@ def robustness(evidence: Evidence, album: Album) -> Html:
         lines.append((joined([detector, benchmark_marks(evidence, first)]), dataset, *values))
     marks = all_marks(benchmark_marks(evidence, row) for row in perturbed)
     caption = say('AuC against the strength of the perturbation{}', marks)
-    figure = album.show('benchmark_perturbations.png', caption, 'AuC against the strength of each perturbation')
+    names = list(dict.fromkeys(row['detector'] for row in rows))
+    command = evidence.benchmark.get('command', BENCHMARK)
+    alt = 'AuC against the strength of each perturbation'
+    figure = album.show('benchmark_perturbations.png', caption, alt, command, of=names)
     return joined(
         [table('AuC on perturbed test pictures', ('detector', 'data set', *conditions), lines, words=2), figure]
     )
@@ -279,7 +282,9 @@ def compared(name: str, evidence: Evidence, album: Album) -> Html:
     parts += [paragraph(comparing.verdict(row)) for row in record['pairs']]
     caption = joined([f'Where the two disagree most: {name}', marks])
     alt = 'The images on which the two detectors disagree most'
-    return joined([*parts, album.show(f'{name}_disagreements.png', caption, alt)])
+    file, names = f'{name}_disagreements.png', [record['pairs'][0][place] for place in ('first', 'second')]
+    shown = album.show(file, caption, alt, record.get('command', COMPARE), of=names) if album.has(file) else ''
+    return joined([*parts, shown])
 
 
 def pair_row(source: Source, row: dict) -> list:

@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from forensics.judging import scoring
 from forensics.reporting.page import DASH, Html, Source, joined, mark
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
+
+OTHERS = 'another training, or another checkpoint, of {} than the newest'
 
 # What a record with something else inside than its command writes can raise.
 UNEXPECTED = LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError
@@ -113,13 +115,17 @@ class Evidence:
     def __init__(self, folder: str | Path, checkpoints: str | Path):
         self.folder, self.checkpoints = Path(folder), Path(checkpoints)
         self.broken: dict[str, str] = {}  # path -> why it is skipped
+        self.digests: dict[str, set[str]] = {}
         self.runs = [run for path in self._files('*.json') if path.name not in NO_LOGS for run in self._runs(path)]
         scored = {path.stem: self._scored(path) for path in self._files('scores/*__test.json')}
         self.scores = {stem: found for stem, found in scored.items() if found}
         self.metrics = self._objects('metrics/*.json', 'metrics', dict)
-        self.comparisons = self._objects('comparisons/*.json', 'pairs', list)
+        self.digests = self._digests()
+        compared = self._objects('comparisons/*.json', 'pairs', list)
+        self.comparisons = {name: record for name, record in compared.items() if self._check_comparison(name, record)}
         self.audits = self._objects('audits/*.json', 'problems', list)
         self.benchmark = self._objects('benchmark.json', 'rows', list).get('benchmark', {})
+        self.attempt('benchmark.json', self._leave_out_other_trainings)
         self.parameters = self._objects('nof_params.json', 'networks', dict).get('nof_params', {})
         self.bonus = self._objects('bonus.json', 'accuracy', (int, float)).get('bonus', {})
         self.searches = {
@@ -161,14 +167,19 @@ class Evidence:
         def read() -> Scored:
             record = records.read_scores(path)
             detector = path.stem.split('__')[0]
-            self._check_checkpoint(path, detector, record)
+            self._check_training(path, detector, record)
             logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
             return Scored(detector, record, np.asarray(record['labels']), logits, Source(self.name(path)))
 
         return self.attempt(path, read)
 
-    def _check_checkpoint(self, path: Path, detector: str, record: dict) -> None:
-        """Raise if the checkpoint was trained anew after it was scored."""
+    def _check_training(self, path: Path, detector: str, record: dict) -> None:
+        """Raise if the scores are of another training than the newest of that name."""
+        if not self.belongs(record, detector):
+            raise UserError(
+                f'{path} holds the scores of another training than the newest in {detector}.json, or does not say of '
+                f'which. Score that one with `{self.score_command(detector, record.get("dataset"))}`.'
+            )
         for suffix in ('.pt', '.npz'):
             checkpoint = self.checkpoints / (detector + suffix)
             # Reading every checkpoint would take minutes, so only those are read that are younger than their scores.
@@ -179,6 +190,37 @@ class Evidence:
                         f'{path} holds the scores of another {checkpoint}, which was trained anew since. Score it '
                         f'again with `python numerical_analysis.py -cpp {checkpoint} ...`.'
                     )
+
+    def _check_comparison(self, name: str, record: dict) -> bool:
+        """False, and it is named, if a detector in it is of another training than the newest of its name."""
+        path = self.folder / 'comparisons' / f'{name}.json'
+
+        def check() -> bool:
+            if others := self.others(record, [row[place] for row in record['pairs'] for place in ('first', 'second')]):
+                command = record.get('command') or 'python compare_detectors.py ...'
+                raise UserError(f'{path} compares {OTHERS.format(", ".join(others))}. Compare again with `{command}`.')
+            return True
+
+        return bool(self.attempt(path, check))
+
+    def _leave_out_other_trainings(self) -> None:
+        """Take out of the benchmark, and name, detectors of other trainings than the newest of their names."""
+        record = self.benchmark
+        rows, kinds, pairs = ([*(record.get(key) or [])] for key in ('rows', 'kinds', 'pairs'))
+        names = [row['detector'] for row in rows] + [row[place] for row in pairs for place in ('first', 'second')]
+        others = self.others(record, names)
+        if not others:
+            return
+        command = record.get('command') or 'python benchmark.py ...'
+        path = self.folder / 'benchmark.json'
+        self.broken[f'{path}, {", ".join(others)}'] = (
+            f'{path} holds {OTHERS.format(", ".join(others))}; that is left out. Do it again with `{command}`.'
+        )
+        self.benchmark = record | {
+            'rows': [row for row in rows if row['detector'] not in others],
+            'kinds': [row for row in kinds if row['detector'] not in others],
+            'pairs': [row for row in pairs if not {row['first'], row['second']} & {*others}],
+        }
 
     def _objects(self, pattern: str, key: str, kind: type | tuple) -> dict[str, dict]:
         """{stem: record} of the objects in which `key` has a value of this kind."""
@@ -197,6 +239,40 @@ class Evidence:
     def newest(self, name: str) -> Run | None:
         return next((run for run in self.runs if run.name == name and run.newest), None)
 
+    def belongs(self, said: dict, name: str) -> bool:
+        """Whether a record, or a figure, is of the newest training of this name; `said` are its `training_facts`.
+
+        One that does not say is taken for the only training that the log of this name has.
+        """
+        run, digest = self.newest(name), said.get('checkpoint_sha256')
+        if run and run.facts.get('id') and said.get('run_id'):
+            if said['run_id'] != run.facts['id']:
+                return False
+        elif said.get('detector', name) != name or sum(run.name == name for run in self.runs) > 1:
+            return False
+        # The same training may have had another checkpoint: an earlier epoch's, or one before calibrate.py.
+        return not digest or digest in self.digests.get(name, [digest])
+
+    def score_command(self, name: str, dataset: str | None) -> str:
+        """Scores the newest training of this name, and draws its figures."""
+        run = self.newest(name)
+        suffix = '.npz' if run and run.is_classical else '.pt'
+        model = f'-m {run.log["model"]} ' if run else ''
+        return f'python numerical_analysis.py {model}-cpp {self.checkpoints / name}{suffix} -d {dataset}'
+
+    def others(self, record: dict, names: Iterable[str]) -> list[str]:
+        """Those of the detectors whose part in a comparison, or in the benchmark, is of another training."""
+        said = record.get('detectors') or {}
+        return [name for name in dict.fromkeys(names) if not self.belongs(said.get(name, {}), name)]
+
+    def _digests(self) -> dict[str, set[str]]:
+        """Of the checkpoints whose scores are here."""
+        found: dict[str, set[str]] = {}
+        for scored in self.scores.values():
+            if digest := scored.record.get('checkpoint_sha256'):
+                found.setdefault(scored.detector, set()).add(digest)
+        return found
+
     def scores_of(self, run: Run) -> Scored | None:
         """The scores of its own data set's test part, unless they are of other data or of a later training."""
         dataset = Path(run.log['dataset']).name
@@ -208,8 +284,8 @@ class Evidence:
     def metrics_of(self, scored: Scored) -> dict:
         """The record that numerical_analysis.py left of the same scores; {} if it was not run on this checkpoint."""
         record = self.metrics.get(Path(scored.source.name).stem, {})
-        same = record.get('checkpoint_sha256') == scored.record.get('checkpoint_sha256')
-        return record if record and same else {}
+        keys = ('checkpoint_sha256', 'data_fingerprint')
+        return record if all(record.get(key) == scored.record.get(key) for key in keys) else {}
 
     # --- demo data and random weights --------------------------------------------------------------------------------
 

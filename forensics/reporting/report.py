@@ -80,7 +80,7 @@ def summary(evidence: Evidence, album: Album) -> Html:
     skipped = ''
     if evidence.broken:
         skipped = paragraph(
-            say('{} records could not be read and are ', len(evidence.broken)),
+            say('Records left out, because they are bad or of another training: {}. They are ', len(evidence.broken)),
             element('a', 'named below', href='#skipped'),
             '.',
         )

@@ -15,7 +15,7 @@ def part(evidence: Evidence) -> Html:
             code('./run_me.sh'), ' runs every line of the assignment in order and ends with this report; ',
             code('python make_report.py --check'), ' tells which numbers have changed since it was written.',
         )),
-        section(3, 'skipped', 'Records that were skipped', skipped(evidence)),
+        section(3, 'skipped', 'Records that were left out', skipped(evidence)),
     ])  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def data(evidence: Evidence) -> Html:
 
 def skipped(evidence: Evidence) -> Html:
     if not evidence.broken:
-        return paragraph('None: every record found could be read.')
+        return paragraph('None: every record found could be read, and is of the newest training of its name.')
     return bullets(
         f'{path}: {reason}' if path not in reason else reason for path, reason in sorted(evidence.broken.items())
     )

@@ -63,9 +63,12 @@ def calibration_figures(scored: Scored, evidence: Evidence, album: Album) -> lis
     if not scored.detector.startswith(f'{scored.dataset}_{model}_'):  # a figure's name tells only of the model
         return []
     figures = []
+    command = evidence.score_command(scored.detector, scored.dataset)
     for name, words in (('reliability', 'Reliability'), ('risk_and_coverage', 'Risk and coverage')):
         file, words = records.figure_path('', scored.dataset, model, name).name, f'{words}: {model} on {scored.dataset}'
-        figures.append(album.show(file, joined([words, evidence.marks_of_scored(scored)]), words))
+        caption = joined([words, evidence.marks_of_scored(scored)])
+        shown = album.show(file, caption, words, command, of=[scored.detector]) if album.has(file) else Html('')
+        figures.append(shown)
     return figures
 
 
