@@ -5,7 +5,8 @@ python make_report.py --check
 
 Reads the records in out/, the figures in figures/ and the data sets' cards; computes nothing that takes long. Writes
 out/report.html, a single file with its figures inside, and out/report.pdf if there is a Chromium or Chrome. --check
-writes nothing: it lists the numbers of a stored report that the records no longer give; exit status 1 if there are any.
+writes nothing: it lists the lines of a stored report whose numbers the records no longer give; exit status 1 if there
+are any. Figures are not compared.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def check(path: Path, now: str) -> int:
     for line in changes:
         print(line)
     if not changes:
-        print(f'{path}: its {len(page.numbers_in(stored))} numbers are those of the records.')
+        print(f'{path}: every number in it is what the records give.')
     return 1 if changes else 0
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from forensics import records
 from forensics.judging import plots
 from forensics.reporting.evidence import Evidence
-from forensics.reporting.page import Html, code, element, joined, mark, paragraph, say
+from forensics.reporting.page import UNCHECKED, Html, code, element, joined, mark, say
 
 QUALITY = 80  # of JPEG, which a PDF takes over as it is; with WebP its size would be five times that
 
@@ -31,24 +31,23 @@ class Album:
         """A command's figure, or the command that draws it; `of` names the trainings that it is to show."""
         path = self.folder / file
         if not path.is_file():
-            return paragraph(say('Not drawn yet: {}', code(command))) if command else Html('')
+            return remark(say('Not drawn yet: {}', code(command))) if command else Html('')
         if not self.has(file, of):
-            return paragraph(
-                say('{} shows another training, or another checkpoint, than the newest of ', path.name),
-                say('{}. Draw it again: {}', ' and '.join(of), code(command)),
-            )
+            return remark(say(
+                '{} shows another training, or another checkpoint, than the newest of {}. Draw it again: {}',
+                path.name, ' and '.join(of), code(command),
+            ))  # fmt: skip
         if of and records.trainings_of_figure(path) is None:
             caption = joined([caption, mark('does not say of which training')])
-        if self.width is None:
-            return framed(Html(''), caption)
         try:
             with Image.open(path) as opened:
-                return framed(self._picture(opened.convert('RGB'), alt), caption, wide)
+                picture = opened.convert('RGB')  # also without a width: a damaged figure is a finding
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for a damaged PNG
             self.evidence.broken[str(path)] = (
                 f'{path} cannot be read as a picture ({error}). Draw it again with `{command}`.'
             )
-            return paragraph(say('{} cannot be read. Draw it again: {}', path.name, code(command)))
+            return remark(say('{} cannot be read. Draw it again: {}', path.name, code(command)))
+        return framed(self._picture(picture, alt), caption, wide)
 
     def draw(self, figure, caption, alt: str) -> Html:
         """A figure of ours; `figure` makes it, and is called only if it is wanted."""
@@ -61,6 +60,8 @@ class Album:
             return framed(self._picture(opened.convert('RGB'), alt), caption)
 
     def _picture(self, image: Image.Image, alt: str) -> Html:
+        if self.width is None:
+            return Html('')
         if image.width > self.width:
             image = image.resize((self.width, round(image.height * self.width / image.width)), Image.Resampling.LANCZOS)
         size = {'width': image.width, 'height': image.height}
@@ -80,6 +81,11 @@ def data_uri(image: Image.Image) -> str:
         found[kind] = file.getvalue()
     smaller = min(found, key=lambda kind: len(found[kind]))
     return f'data:image/{smaller};base64,' + base64.b64encode(found[smaller]).decode()
+
+
+def remark(words: Html) -> Html:
+    """In place of a figure."""
+    return element('p', words, **UNCHECKED)
 
 
 def framed(picture: Html, caption, wide: bool = False) -> Html:

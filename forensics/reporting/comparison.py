@@ -11,7 +11,7 @@ from forensics.judging.benchmark_table import CONSTANT
 from forensics.reporting import findings
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import Evidence, Run, Scored
-from forensics.reporting.page import DASH, Html, Source, code, element, joined, paragraph, say, section, table
+from forensics.reporting.page import DASH, Html, code, digits, element, joined, paragraph, say, section, span, table
 
 SIMPLE_NET = 'checkpoints/fakes_dataset_SimpleNet_Adam.pt'
 TRAIN = 'python train_main.py -d fakes_dataset -m SimpleNet --lr 0.001 -b 32 -e 5 -o Adam'
@@ -66,31 +66,31 @@ def training_row(run: Run, evidence: Evidence) -> list:
     log, scored = run.log, evidence.scores_of(run)
     auc, interval, eer = DASH, '', DASH
     if scored and not scored.reason:
-        auc = scored.source.show(scored.auc, '{:.3f}', 'auc')
-        eer = scored.source.show(scoring.equal_error_rate(scored.labels, scored.logits), '{:.1%}', 'eer')
+        auc = digits(scored.auc, '{:.3f}')
+        eer = digits(scoring.equal_error_rate(scored.labels, scored.logits), '{:.1%}')
         interval = recorded_interval(run, scored, evidence)
     return [
         joined([element('a', run.title, href=f'#{run.anchor}'), evidence.marks_of(run)]), log['dataset'], log['model'],
         run.facts.get('backbone_weights') or DASH, parameters(run, evidence), run.epochs(), run.duration(),
         run.validation('{:.2f}'), run.test_accuracy('{:.2f}'),
-        run.source.show(scoring.run_constant_accuracy(log), '{:.2f}', 'accuracy of a constant predictor'),
+        digits(scoring.run_constant_accuracy(log), '{:.2f}'),
         joined([auc, interval]), eer,
     ]  # fmt: skip
 
 
 def parameters(run: Run, evidence: Evidence) -> Html:
     if run.facts.get('parameters'):
-        return run.source.show(run.facts['parameters'], '{:,}', 'parameters')
+        return digits(run.facts['parameters'], '{:,}')
     counted = evidence.parameters.get('networks', {}).get(run.log['model'])
-    return Source('nof_params.json').show(counted, '{:,}', run.log['model'])
+    return digits(counted, '{:,}')
 
 
 def recorded_interval(run: Run, scored: Scored, evidence: Evidence) -> Html:
     """The interval of the AuC, as the command that computed it recorded it for the same checkpoint."""
     ends = evidence.metrics_of(scored).get('metrics', {}).get('auc', {}).get('interval')
     if ends:
-        return Source(f'metrics/{scored.source.name}').interval(ends, '{:.3f}', 'auc')
-    return run.source.interval(run.log.get('test_auc_interval'), '{:.3f}', 'test_auc_interval')
+        return span(ends, '{:.3f}')
+    return span(run.log.get('test_auc_interval'), '{:.3f}')
 
 
 # --- figures of all --------------------------------------------------------------------------------------------------
@@ -196,9 +196,8 @@ def cross(evidence: Evidence) -> Html:
 
 
 def cross_cell(evidence: Evidence, row: dict) -> Html:
-    source, key = Source('benchmark.json'), f'{row["detector"]} on {row["dataset"]}: auc'
-    auc = source.show(row['auc'], '{:.3f}', key)
-    interval = source.interval((row['auc_low'], row['auc_high']), '{:.3f}', key)
+    auc = digits(row['auc'], '{:.3f}')
+    interval = span((row['auc_low'], row['auc_high']), '{:.3f}')
     return joined([element('strong', auc) if row['own'] else auc, interval, benchmark_marks(evidence, row)])
 
 
@@ -233,8 +232,7 @@ def condition(row: dict) -> str:
 def perturbed_cell(row: dict | None) -> Html:
     if row is None:
         return Html(DASH)
-    key = f'{row["detector"]} on {row["dataset"]}' + (f', {condition(row)}' if row['perturbation'] else '')
-    return Source('benchmark.json').show(row['auc'], '{:.3f}', f'{key}: auc')
+    return digits(row['auc'], '{:.3f}')
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------
@@ -267,7 +265,7 @@ def benchmark_pairs(evidence: Evidence) -> Html:
         own = [row for row in rows if row['dataset'] == dataset]
         rest = len(own) - MOST_PAIRS
         own = sorted(own, key=lambda row: -abs(row['metrics']['auc']['difference'] or 0))[:MOST_PAIRS]
-        lines = [[*pair_row(Source(f'benchmark.json, {dataset}'), row), comparing.verdict(row)] for row in own]
+        lines = [[*pair_row(row), comparing.verdict(row)] for row in own]
         tables.append(table(caption, (*PAIR_HEAD, 'so'), lines))
         if rest > 0:
             tables.append(paragraph(f'The {MOST_PAIRS} largest differences; {rest} more: out/benchmark_pairs.csv.'))
@@ -275,10 +273,10 @@ def benchmark_pairs(evidence: Evidence) -> Html:
 
 
 def compared(name: str, evidence: Evidence, album: Album) -> Html:
-    record, source = evidence.comparisons[name], Source(f'comparisons/{name}.json')
+    record = evidence.comparisons[name]
     marks = evidence.marks(str(record.get('dataset')), record.get('data_fingerprint'))
     caption = say('{}, {}: the second less the first{}', record.get('dataset'), record.get('condition'), marks)
-    parts = [table(caption, PAIR_HEAD, [pair_row(source, row) for row in record['pairs']])]
+    parts = [table(caption, PAIR_HEAD, [pair_row(row) for row in record['pairs']])]
     parts += [paragraph(comparing.verdict(row)) for row in record['pairs']]
     caption = joined([f'Where the two disagree most: {name}', marks])
     alt = 'The images on which the two detectors disagree most'
@@ -287,18 +285,14 @@ def compared(name: str, evidence: Evidence, album: Album) -> Html:
     return joined([*parts, shown])
 
 
-def pair_row(source: Source, row: dict) -> list:
-    names, auc, right = f'{row["first"]}, {row["second"]}', row['metrics']['auc'], row['mcnemar']
+def pair_row(row: dict) -> list:
+    auc, right = row['metrics']['auc'], row['mcnemar']
 
-    def show(value, form: str, key: str) -> Html:
-        return source.show(value, form, f'{names}: {key}')
-
-    interval = source.interval(auc['interval'], '{:+.3f}', f'{names}: auc difference')
     return [
-        names,
-        joined([show(auc['difference'], '{:+.3f}', 'auc difference'), interval]),
-        show(row.get('holm_p'), '{:.2g}', 'holm_p'),
-        show(right['first_only'], '{}', 'first_only'),
-        show(right['second_only'], '{}', 'second_only'),
-        show(right['p'], '{:.2g}', 'mcnemar p'),
+        f'{row["first"]}, {row["second"]}',
+        joined([digits(auc['difference'], '{:+.3f}'), span(auc['interval'], '{:+.3f}')]),
+        digits(row.get('holm_p'), '{:.2g}'),
+        digits(right['first_only'], '{}'),
+        digits(right['second_only'], '{}'),
+        digits(right['p'], '{:.2g}'),
     ]

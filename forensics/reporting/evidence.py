@@ -14,7 +14,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
-from forensics.reporting.page import DASH, Html, Source, joined, mark
+from forensics.reporting.page import DASH, Html, digits, joined, mark
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
 
@@ -31,7 +31,8 @@ class Run:
     name: str  # of its log, and of its checkpoint
     log: dict
     newest: bool  # of its log: the one whose checkpoint is kept
-    source: Source
+    title: str
+    anchor: str = ''  # of its line in the report
 
     @property
     def facts(self) -> dict:
@@ -50,30 +51,22 @@ class Run:
     def fingerprint(self) -> str | None:
         return self.data.get('test', {}).get('fingerprint')
 
-    @property
-    def title(self) -> str:
-        return self.source.name.removesuffix('[last]')
-
-    @property
-    def anchor(self) -> str:
-        return 'run-' + ''.join(character if character.isalnum() else '-' for character in self.source.name)
-
     def test_accuracy(self, form: str = '{:.2f}%') -> Html:
         """At the epoch of the best validation accuracy."""
-        return self.source.show(self.log['test_acc'][self.best], form, 'test_acc at the best val_acc')
+        return digits(self.log['test_acc'][self.best], form)
 
     def validation(self, form: str = '{:.2f}%') -> Html:
-        return self.source.show(self.log['val_acc'][self.best], form, 'best val_acc')
+        return digits(self.log['val_acc'][self.best], form)
 
     def best_epoch(self) -> Html:
-        return self.source.show(self.best + 1, '{}', 'epoch of the best val_acc')
+        return digits(self.best + 1, '{}')
 
     def epochs(self) -> Html:
-        return self.source.show(len(self.log['val_acc']), '{}', 'epochs')
+        return digits(len(self.log['val_acc']), '{}')
 
     def duration(self) -> Html:
         seconds = self.log.get('seconds')
-        return self.source.show(sum(seconds), '{:.0f} s', 'seconds') if seconds else Html(DASH)
+        return digits(sum(seconds), '{:.0f} s') if seconds else Html(DASH)
 
     @property
     def is_classical(self) -> bool:
@@ -88,7 +81,7 @@ class Scored:
     record: dict
     labels: np.ndarray
     logits: np.ndarray
-    source: Source
+    name: str  # of the record, without its suffix
 
     @property
     def dataset(self) -> str:
@@ -117,6 +110,8 @@ class Evidence:
         self.broken: dict[str, str] = {}  # path -> why it is skipped
         self.digests: dict[str, set[str]] = {}
         self.runs = [run for path in self._files('*.json') if path.name not in NO_LOGS for run in self._runs(path)]
+        for number, run in enumerate(self.runs, 1):
+            run.anchor = f'run-{number}'
         scored = {path.stem: self._scored(path) for path in self._files('scores/*__test.json')}
         self.scores = {stem: found for stem, found in scored.items() if found}
         self.metrics = self._objects('metrics/*.json', 'metrics', dict)
@@ -139,9 +134,6 @@ class Evidence:
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern))
 
-    def name(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
     def attempt(self, path: str | Path, work: Callable):
         """What `work` makes of the record at `path`; None, and the record is named as broken, if it is bad."""
         path = self.folder / path if isinstance(path, str) else path
@@ -157,9 +149,11 @@ class Evidence:
         found, runs = [], self.attempt(path, lambda: records.read_runs(path)) or []
         for place, log in enumerate(runs):
             newest = place == len(runs) - 1
-            source = Source(f'{self.name(path)}[{"last" if newest else place}]')
-            run = Run(path.stem, log, newest, source)
-            if self.attempt(path, lambda run=run: check(run, path)):
+            title = path.name if newest else f'{path.name}[{place}]'
+            run = Run(path.stem, log, newest, title)
+            # Who asks for the log is told of a bad last run only, because readers take that one.
+            where = path if newest else path.with_name(title)
+            if self.attempt(where, lambda run=run: check(run, path)):
                 found.append(run)
         return found
 
@@ -169,7 +163,7 @@ class Evidence:
             detector = path.stem.split('__')[0]
             self._check_training(path, detector, record)
             logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
-            return Scored(detector, record, np.asarray(record['labels']), logits, Source(self.name(path)))
+            return Scored(detector, record, np.asarray(record['labels']), logits, path.stem)
 
         return self.attempt(path, read)
 
@@ -283,7 +277,7 @@ class Evidence:
 
     def metrics_of(self, scored: Scored) -> dict:
         """The record that numerical_analysis.py left of the same scores; {} if it was not run on this checkpoint."""
-        record = self.metrics.get(Path(scored.source.name).stem, {})
+        record = self.metrics.get(scored.name, {})
         keys = ('checkpoint_sha256', 'data_fingerprint')
         return record if all(record.get(key) == scored.record.get(key) for key in keys) else {}
 

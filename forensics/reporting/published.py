@@ -6,7 +6,20 @@ from forensics import records
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import missing
 from forensics.reporting.evidence import Evidence, Run
-from forensics.reporting.page import DASH, Html, Source, code, element, joined, mark, paragraph, say, section, table
+from forensics.reporting.page import (
+    DASH,
+    Html,
+    code,
+    digits,
+    element,
+    joined,
+    mark,
+    paragraph,
+    say,
+    section,
+    span,
+    table,
+)
 
 SVM = 'python train_svm.py -d synthetic_dataset --features spectrum --all'
 SEARCH = 'python hyperparameter_search.py -d fakes_dataset -m CustomCNN --trials 20'
@@ -65,14 +78,13 @@ def kernels(evidence: Evidence, album: Album) -> Html:
 
 
 def kernel_row(run: Run, evidence: Evidence) -> list:
-    show, log, arguments = run.source.show, run.log, run.facts.get('arguments') or {}
+    log, arguments = run.log, run.facts.get('arguments') or {}
     own = arguments.get('features') == 'spectrum'
     return [
-        joined([log['model'], evidence.marks_of(run)]), log['dataset'], show(log.get('cv_auc'), '{:.3f}', 'cv_auc'),
-        show(log.get('val_auc'), '{:.3f}', 'val_auc'),
-        joined([show(log.get('test_auc'), '{:.3f}', 'test_auc'),
-                run.source.interval(log.get('test_auc_interval'), '{:.3f}', 'test_auc_interval')]),
-        run.test_accuracy('{:.2f}'), show(log.get('test_constant_acc'), '{:.2f}', 'test_constant_acc'),
+        joined([log['model'], evidence.marks_of(run)]), log['dataset'], digits(log.get('cv_auc'), '{:.3f}'),
+        digits(log.get('val_auc'), '{:.3f}'),
+        joined([digits(log.get('test_auc'), '{:.3f}'), span(log.get('test_auc_interval'), '{:.3f}')]),
+        run.test_accuracy('{:.2f}'), digits(log.get('test_constant_acc'), '{:.2f}'),
         KERNELS.get(arguments.get('classifier'), DASH) if own else DASH,
     ]  # fmt: skip
 
@@ -87,17 +99,14 @@ def ablation(evidence: Evidence) -> Html:
         shown = f', the best {TRIALS} of {len(trials)} trials' if len(trials) > TRIALS else ''
         title = f'Searched on {dataset}, validation{shown}; the test part was not looked at'
         caption = joined([title, evidence.marks(dataset)])
-        rows = evidence.attempt(
-            f'{name}.csv', lambda name=name, trials=trials: [trial_row(name, row) for row in trials]
-        )
+        rows = evidence.attempt(f'{name}.csv', lambda name=name, trials=trials: [trial_row(row) for row in trials])
         tables.append(table(caption, head, (rows or [])[:TRIALS], words=5))
     return joined(tables)
 
 
-def trial_row(name: str, row: dict[str, str]) -> list:
+def trial_row(row: dict[str, str]) -> list:
     def show(column: str, form: str) -> Html:
-        value = float(row[column]) if row[column] else None
-        return Source(f'{name}.csv').show(value, form, f'{row["model"]} trial {row["trial"]}: {column}')
+        return digits(float(row[column]) if row[column] else None, form)
 
     dropout = f'{float(row["dropout"]):.1f}' if row['dropout'] else DASH
     return [

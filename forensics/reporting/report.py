@@ -7,7 +7,7 @@ from pathlib import Path
 from forensics.reporting import assignment, comparison, published, reproduction, trust
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import UNEXPECTED, Evidence
-from forensics.reporting.page import Html, code, element, joined, paragraph, say, section
+from forensics.reporting.page import UNCHECKED, Html, code, element, joined, paragraph, say, section
 
 CSS = (Path(__file__).parent / 'report.css').read_text(encoding='utf-8')
 TITLE = 'Facial-manipulation detection: the report'
@@ -84,7 +84,7 @@ def summary(evidence: Evidence, album: Album) -> Html:
             element('a', 'named below', href='#skipped'),
             '.',
         )
-    return joined([paragraph(first), paragraph(answered), caution, skipped])
+    return joined([paragraph(first), element('p', answered, **UNCHECKED), caution, skipped])
 
 
 def contents(body: str) -> Html:

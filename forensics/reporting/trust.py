@@ -5,7 +5,7 @@ from forensics.judging import scoring
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import ANALYSE, missing
 from forensics.reporting.evidence import Evidence, Scored
-from forensics.reporting.page import Html, Source, bullets, element, joined, paragraph, say, section, table
+from forensics.reporting.page import Html, bullets, digits, element, joined, paragraph, say, section, span, table
 
 SHOWN = 8  # detectors with figures; a page of hundreds would be too large to send
 PROBLEMS = 15  # of a data set; the rest stays in its record
@@ -47,14 +47,13 @@ def calibration(evidence: Evidence, album: Album) -> Html:
 
 
 def calibration_row(scored: Scored, evidence: Evidence) -> list:
-    metrics, show = evidence.metrics_of(scored), scored.source.show
+    metrics = evidence.metrics_of(scored)
     threshold = metrics.get('threshold') if metrics.get('threshold_from') == 'val' else None
     values = scoring.values(scored.labels, scored.logits, threshold or 0.0)
     return [
         joined([scored.detector, evidence.marks_of_scored(scored)]), scored.dataset,
-        Source(f'metrics/{scored.source.name}').show(threshold, '{:.3f}', 'threshold'),
-        show(values['brier'], '{:.3f}', 'brier'), show(values['calibration_error'], '{:.3f}', 'calibration_error'),
-        show(scoring.coverage_at_risk(scored.labels, scored.logits), '{:.0%}', 'coverage at 5% wrong'),
+        digits(threshold, '{:.3f}'), digits(values['brier'], '{:.3f}'), digits(values['calibration_error'], '{:.3f}'),
+        digits(scoring.coverage_at_risk(scored.labels, scored.logits), '{:.0%}'),
     ]  # fmt: skip
 
 
@@ -82,27 +81,23 @@ def audits(evidence: Evidence, album: Album) -> Html:
 
 
 def audited(name: str, evidence: Evidence, album: Album) -> Html:
-    findings, source, marks = evidence.audits[name], Source(f'audits/{name}.json'), evidence.marks(name)
+    findings, marks = evidence.audits[name], evidence.marks(name)
     problems = findings['problems']
     counts = [
-        (
-            f'{dataset}, {part}',
-            *(source.show(both[kind], '{:,}', f'{dataset} {part} {kind}') for kind in ('real', 'fake')),
-        )
+        (f'{dataset}, {part}', *(digits(both[kind], '{:,}') for kind in ('real', 'fake')))
         for dataset, parts in findings['counts'].items()
         for part, both in parts.items()
     ]
     shortcuts = []
     for shortcut, auc in findings['shortcuts'].items():
-        key = f'shortcut {shortcut}'
-        interval = source.interval(findings['intervals'][shortcut], '{:.3f}', key)
-        shortcuts.append((shortcut.replace('_', ' '), joined([source.show(auc, '{:.3f}', key), interval])))
+        interval = span(findings['intervals'][shortcut], '{:.3f}')
+        shortcuts.append((shortcut.replace('_', ' '), joined([digits(auc, '{:.3f}'), interval])))
     title, alt = (
         f'{name}: how well a shortcut alone tells real from fake',
         f'The most similar pairs of pictures of {name}',
     )
     return joined([
-        paragraph(element('strong', name), marks, ', problems found: ', source.show(len(problems), '{}', 'problems')),
+        paragraph(element('strong', name), marks, ', problems found: ', digits(len(problems), '{}')),
         bullets([*problems[:PROBLEMS], *findings['notes']]),
         table(joined([f'{name}: images', marks]), ('part', 'real', 'fake'), counts),
         table(joined([title, marks]), ('shortcut', 'AuC (99% interval)'), shortcuts),
