@@ -14,8 +14,8 @@ from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.reporting import findings
 from forensics.reporting.album import Album
-from forensics.reporting.evidence import Evidence
-from forensics.reporting.page import UNCHECKED, Html, code, digits, element, joined, paragraph, say, section
+from forensics.reporting.evidence import Evidence, sections
+from forensics.reporting.page import UNCHECKED, Html, all_marks, code, digits, element, joined, paragraph, say
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -136,10 +136,14 @@ def bonus_pair(evidence: Evidence, path: Path) -> Html:
 # --- words that hang on numbers --------------------------------------------------------------------------------------
 
 
+def untrained(training: Training, evidence: Evidence) -> Html:
+    return say('{}: {}', capitalised(evidence.untrained(training.name)), code(training.command))
+
+
 def training_words(training: Training, evidence: Evidence) -> Html:
     run = evidence.newest(training.name)
     if run is None:
-        return say('Not trained yet: {}', code(training.command))
+        return untrained(training, evidence)
     optimizer = run.log.get('optimizer', {}).get('name', 'an optimizer that is not recorded')
     words = say('Trained for {} epochs with {}', run.epochs(), optimizer)
     if run.log.get('seconds'):
@@ -154,7 +158,7 @@ def training_words(training: Training, evidence: Evidence) -> Html:
 def sense_of_the_log(evidence: Evidence) -> Html:
     run = evidence.newest(FAKES.name)
     if run is None:
-        return say('No log yet: {}', code(FAKES.command))
+        return untrained(FAKES, evidence)
     keys = [f'{part}_{quantity}' for part in ('train', 'val', 'test') for quantity in ('loss', 'acc')]
     curves = {key: findings.curve(run.log, key) for key in keys}
     odd = [
@@ -174,7 +178,7 @@ def sense_of_the_log(evidence: Evidence) -> Html:
 
 def course_words(training: Training, evidence: Evidence) -> Html:
     run = evidence.newest(training.name)
-    return findings.course(run) if run else say('Not trained yet: {}', code(training.command))
+    return findings.course(run) if run else untrained(training, evidence)
 
 
 def why_mirrored(evidence: Evidence) -> Html:
@@ -286,7 +290,7 @@ def bonus_words(evidence: Evidence) -> Html:
         'picture. A seam or a blurred patch may lie anywhere, and the maximum finds a single spot that differs. '
         'Separable convolutions and the missing dense layers keep it small. How its weights were made: '
         'checkpoints/bonus.md.{}',
-        evidence.marks('fakes_dataset'),
+        evidence.marks('fakes_dataset', source=evidence.bonus.get('data_source')),
     )
 
 
@@ -440,13 +444,13 @@ def measured(question: Question, evidence: Evidence) -> Html:
     if not path.exists():
         return say('not known yet; run {}', code(question.command))
     if str(path) in evidence.broken:
-        return say('{}', evidence.broken[str(path)])
+        return say('no answer: {}', evidence.broken[str(path)])
     try:
         return question.answer(evidence, path)
     except UserError as error:
-        return say('{}', error)
+        return say('no answer: {}', error)
     except (KeyError, TypeError, ValueError) as error:
-        return say('{} is not as expected ({}); run {}', path, repr(error), code(question.command))
+        return say('no answer: {} is not as expected ({}); run {}', path, repr(error), code(question.command))
 
 
 # --- the part of the report ------------------------------------------------------------------------------------------
@@ -468,7 +472,18 @@ def still_open(evidence: Evidence, album: Album) -> list[Question]:
 
 def part(evidence: Evidence, album: Album) -> Html:
     shown: set[str] = set()
-    return joined(one(question, evidence, album, shown) for question in QUESTIONS)
+    return sections(
+        evidence,
+        *(
+            (f'q{question.number}', title(question), partial(one, question, evidence, album, shown))
+            for question in QUESTIONS
+        ),
+    )
+
+
+def title(question: Question) -> Html:
+    number = f'Question {question.number}' if question.number.isdigit() else 'Bonus'
+    return joined([element('span', number, class_='count'), ' ', question.asks])
 
 
 def one(question: Question, evidence: Evidence, album: Album, shown: set[str]) -> Html:
@@ -484,10 +499,9 @@ def one(question: Question, evidence: Evidence, album: Album, shown: set[str]) -
         shown.add(figure.file)
         figures.append(picture(figure, evidence, album))
     listings = [listing(file, name) for file, name in question.shows]
-    title = f'Question {question.number}' if question.number.isdigit() else 'Bonus'
-    title = joined([element('span', title, class_='count'), ' ', question.asks])
-    figures = element('div', *figures, class_='figures') if figures else ''
-    return section(3, f'q{question.number}', title, answer, paragraph(words), *listings, figures)
+    return joined([
+        answer, paragraph(words), *listings, element('div', *figures, class_='figures') if figures else ''
+    ])  # fmt: skip
 
 
 def capitalised(text: Html) -> Html:
@@ -506,9 +520,8 @@ def marks_of(question: Question, evidence: Evidence) -> Html:
 def picture(figure: Figure, evidence: Evidence, album: Album) -> Html:
     training = figure.training
     if training is None:
-        return album.show(
-            figure.file, joined([figure.caption, evidence.marks('fakes_dataset')]), figure.caption, figure.command
-        )
+        marks = all_marks(evidence.marks(name) for name in ('fakes_dataset', 'synthetic_dataset'))
+        return album.show(figure.file, joined([figure.caption, marks]), figure.caption, figure.command)
     run = evidence.newest(training.name)
     marks = evidence.marks_of(run) if run else evidence.marks(training.dataset)
     caption = f'{figure.caption}: {training.model} on {training.dataset}'

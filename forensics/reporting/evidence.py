@@ -14,7 +14,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
-from forensics.reporting.page import DASH, Html, digits, joined, mark
+from forensics.reporting.page import DASH, Html, digits, joined, mark, paragraph, section
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
 
@@ -33,6 +33,10 @@ class Run:
     newest: bool  # of its log: the one whose checkpoint is kept
     title: str
     anchor: str = ''  # of its line in the report
+
+    @property
+    def file(self) -> str:
+        return self.title
 
     @property
     def facts(self) -> dict:
@@ -82,6 +86,10 @@ class Scored:
     labels: np.ndarray
     logits: np.ndarray
     name: str  # of the record, without its suffix
+
+    @property
+    def file(self) -> str:
+        return f'scores/{self.name}.json'
 
     @property
     def dataset(self) -> str:
@@ -144,6 +152,11 @@ class Evidence:
         except (*UNEXPECTED, OSError) as error:
             self.broken[str(path)] = f'{path} is not as expected ({error!r}): make it again, or remove it.'
         return None
+
+    def each(self, items: Iterable, work: Callable, file: str = '') -> list:
+        """What `work` makes of each item; of a bad one its file is named, and it alone is left out."""
+        found = [self.attempt(file or item.file, lambda item=item: work(item)) for item in items]
+        return [each for each in found if each is not None]
 
     def _runs(self, path: Path) -> list[Run]:
         found, runs = [], self.attempt(path, lambda: records.read_runs(path)) or []
@@ -233,6 +246,11 @@ class Evidence:
     def newest(self, name: str) -> Run | None:
         return next((run for run in self.runs if run.name == name and run.newest), None)
 
+    def untrained(self, name: str) -> str:
+        """Why there is no newest training of this name."""
+        bad = str(records.log_path(str(self.folder), name)) in self.broken
+        return 'its newest training is no good record, which is named at the end' if bad else 'not trained yet'
+
     def belongs(self, said: dict, name: str) -> bool:
         """Whether a record, or a figure, is of the newest training of this name; `said` are its `training_facts`.
 
@@ -293,7 +311,8 @@ class Evidence:
             if 'data_source' in facts:
                 drawn = datasets.is_drawn(facts['data_source'])
                 known = list(filter(None, fingerprints)) or [str(facts.get('dataset'))]  # a mixture has only its name
-                found |= dict.fromkeys(known, drawn) | ({str(facts.get('dataset')): True} if drawn else {})
+                name = str(facts.get('dataset'))
+                found |= dict.fromkeys(known, drawn) | {name: found.get(name) or drawn}
             else:
                 silent.add(str(facts.get('dataset')))
         for name in silent:
@@ -303,24 +322,45 @@ class Evidence:
                 found |= {part.fingerprint: found[name] for part in Part.all_in(folder)}
         return found
 
-    def marks(self, dataset: str, fingerprint: str | None = None, weights: str | None = None) -> Html:
-        """What must be known beside any number or figure of these data and weights."""
-        drawn = self.drawn.get(fingerprint or Path(dataset).name)
-        marks = []
-        if drawn:
-            marks.append(mark('demo data'))
-        elif drawn is None:
-            marks.append(mark('origin of the data unknown'))
-        if 'random' in (weights or '').split(', '):
-            marks.append(mark('random backbone weights'))
-        return joined(marks)
+    def marks(
+        self, dataset: str, fingerprint: str | None = None, training: dict | None = None, source: str | None = None
+    ) -> Html:
+        """What must be known beside any number or figure of these data and of this training (its `training_facts`).
+
+        `source` is what a record itself says of where its data came from.
+        """
+        drawn = self.drawn.get(fingerprint or Path(dataset).name) if source is None else datasets.is_drawn(source)
+        data = {True: mark('demo data'), False: '', None: mark('origin of the data unknown')}[drawn]
+        return joined([data, self.marks_of_training(training or {}, drawn)])
+
+    def marks_of_training(self, training: dict, drawn: bool | None = False) -> Html:
+        """The same of a training alone, for what stands under a mark of its data; `drawn` says whether these are."""
+        run = self.newest(training.get('detector') or '')
+        known = records.training_facts('', run.facts) if run else {}
+        source, weights = (training.get(key) or known.get(key) or '' for key in ('training_source', 'backbone_weights'))
+        marks = [mark('trained on demo data')] if datasets.is_drawn(source) and not drawn else []
+        return joined([*marks, mark('random backbone weights') if 'random' in weights.split(', ') else ''])
 
     def marks_of(self, run: Run) -> Html:
-        return self.marks(run.log['dataset'], run.fingerprint, run.facts.get('backbone_weights'))
+        return self.marks(run.log['dataset'], run.fingerprint, {'backbone_weights': run.facts.get('backbone_weights')})
 
     def marks_of_scored(self, scored: Scored) -> Html:
-        record = scored.record
-        return self.marks(scored.dataset, record.get('data_fingerprint'), record.get('backbone_weights'))
+        record = {'detector': scored.detector, **scored.record}
+        return self.marks(scored.dataset, record.get('data_fingerprint'), record)
+
+
+def sections(evidence: Evidence, *contents: tuple[str, str, Callable[[], Html]]) -> Html:
+    """Sections of (address, title, what writes the text); one that a bad record stops is named, and the others come."""
+    return joined(section(3, name, title, written(evidence, title, work)) for name, title, work in contents)
+
+
+def written(evidence: Evidence, title: str, work: Callable[[], Html]) -> Html:
+    try:
+        return work()
+    except UNEXPECTED as error:
+        reason = f'"{title}" is not written, because a record holds something else than expected ({error!r})'
+        evidence.broken[title] = f'{reason}.'
+        return paragraph(f'{reason}. The last records to change are the first to look at.')
 
 
 def check(run: Run, path: Path) -> bool:

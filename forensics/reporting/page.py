@@ -51,6 +51,11 @@ def mark(text: str, kind: str = 'caution') -> Html:
     return joined([' ', element('span', text, class_=f'mark {kind}')])
 
 
+def all_marks(marks: Iterable[Html]) -> Html:
+    """Each mark once."""
+    return joined(dict.fromkeys(each for several in marks for each in re.findall('.*?</span>', several)))
+
+
 def table(caption, head: Sequence[str], rows: Iterable[Sequence], words: int = 1) -> Html:
     """A table that scrolls in a box of its own; after the first `words` columns come numbers."""
 

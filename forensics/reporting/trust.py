@@ -4,21 +4,22 @@ from forensics import records
 from forensics.judging import scoring
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import ANALYSE, missing
-from forensics.reporting.evidence import Evidence, Scored
-from forensics.reporting.page import Html, bullets, digits, element, joined, paragraph, say, section, span, table
+from forensics.reporting.evidence import Evidence, Scored, sections
+from forensics.reporting.page import Html, bullets, digits, element, joined, paragraph, say, span, table
 
 SHOWN = 8  # detectors with figures; a page of hundreds would be too large to send
 PROBLEMS = 15  # of a data set; the rest stays in its record
 
 
 def part(evidence: Evidence, album: Album) -> Html:
-    return joined([
-        section(3, 'calibration', 'Calibration, risk and coverage', calibration(evidence, album)),
-        section(3, 'audit', 'The data: leaks and shortcuts', audits(evidence, album)),
-        section(3, 'explanations', 'Explanations', explanations()),
-        section(3, 'reading', 'Demo data and random weights', reading(evidence)),
-        section(3, 'limits', 'Known limits', bullets(LIMITS)),
-    ])  # fmt: skip
+    return sections(
+        evidence,
+        ('calibration', 'Calibration, risk and coverage', lambda: calibration(evidence, album)),
+        ('audit', 'The data: leaks and shortcuts', lambda: audits(evidence, album)),
+        ('explanations', 'Explanations', lambda: joined([explanations(), faithfulness(evidence)])),
+        ('reading', 'Demo data and random weights', lambda: reading(evidence)),
+        ('limits', 'Known limits', lambda: bullets(LIMITS)),
+    )
 
 
 def calibration(evidence: Evidence, album: Album) -> Html:
@@ -33,7 +34,7 @@ def calibration(evidence: Evidence, album: Album) -> Html:
         'calibration error',
         'answered with at most 5% wrong',
     )
-    rows = [calibration_row(scored, evidence) for scored in sound]
+    rows = evidence.each(sound, lambda scored: calibration_row(scored, evidence))
     note = (
         'The threshold is on the logit of P(fake) and was chosen on validation, where numerical_analysis.py recorded '
         'one. Brier score and calibration error are 0 for a detector whose P(fake) can be taken at its word. The last '
@@ -41,7 +42,7 @@ def calibration(evidence: Evidence, album: Album) -> Html:
         'more than 5% of the answers are wrong.'
     )
     best = sorted(sound, key=lambda scored: -scored.auc)[:SHOWN]
-    figures = [figure for scored in best for figure in calibration_figures(scored, evidence, album)]
+    figures = evidence.each(best, lambda scored: joined(calibration_figures(scored, evidence, album)))
     shown = element('div', *figures, class_='figures') if any(figures) else ''
     return joined([table('How much P(fake) can be taken at its word', head, rows, words=2), paragraph(note), shown])
 
@@ -107,13 +108,15 @@ def audited(name: str, evidence: Evidence, album: Album) -> Html:
 
 def explanations() -> Html:
     saliency, grad_cam = (element('a', f'question {number}', href=f'#q{number}') for number in (32, 35))
-    return joined([
-        paragraph(say('The maps stand under {} and {}.', saliency, grad_cam)),
-        paragraph(
-            'How faithful they are was not measured: nothing here tells whether the score falls when what a map marks '
-            'is taken away. A map is a hint where to look, not a proof of what the network uses.'
-        ),
-    ])  # fmt: skip
+    return paragraph(say('The maps stand under {} and {}.', saliency, grad_cam))
+
+
+def faithfulness(evidence: Evidence) -> Html:
+    """Whether the maps mark what the network uses: the place for the records of such a measurement."""
+    return paragraph(
+        'How faithful they are was not measured: nothing here tells whether the score falls when what a map marks '
+        'is taken away. A map is a hint where to look, not a proof of what the network uses.'
+    )
 
 
 def reading(evidence: Evidence) -> Html:
@@ -125,6 +128,9 @@ def reading(evidence: Evidence) -> Html:
         for mark, meaning in MEANINGS.items()
         if (number := sum(mark in each for each in marks))
     ]
+    elsewhere = sum('trained on demo data' in evidence.marks_of_scored(scored) for scored in evidence.scores.values())
+    if elsewhere:
+        items.append(f'{elsewhere} of {len(evidence.scores)} test parts of scores {TRAINED_ELSEWHERE}')
     none = 'No training here is of demo data, and none began with random backbone weights.'
     return bullets(items or [none if total else 'Nothing was trained yet.'])
 
@@ -136,6 +142,10 @@ MEANINGS = {
     'random backbone weights': 'began with random backbone weights, because the pre-trained ones could not be had or '
     'were not wanted. They tell nothing about transfer learning.',
 }
+TRAINED_ELSEWHERE = (
+    'are photographs that a detector of drawn people was tried on. What it does there tells nothing of a detector that '
+    'was trained on photographs.'
+)
 LIMITS = (
     'A score is not a proof. A detector knows the kinds of fakes that it was trained on; never accuse anyone on a '
     'score alone.',
