@@ -68,7 +68,9 @@ def written() -> str:
 def page_now() -> str:
     """The page without its figures, which takes milliseconds."""
     evidence = Evidence('out', 'checkpoints')
-    return report.build(evidence, Album('figures', None, evidence))
+    page = report.build(evidence, Album('figures', None, evidence))
+    assert '&lt;span' not in page and '&lt;code' not in page  # HTML that was escaped is no text for people
+    return page
 
 
 def section_html(page: str, identifier: str) -> str:
@@ -625,7 +627,7 @@ def test_pairs_of_the_benchmark_stand_in_the_report():
     page = page_now()
     assert 'good is better than bad: its AuC is 1.000 higher.' in section(page, 'pairs')
     (row,) = rows(page, 'pairs', 'good, bad')
-    assert row[1].startswith('-1.000 (-1.000 to ')
+    assert row[2].startswith('-1.000 (-1.000 to ')
 
 
 # --- defects ---------------------------------------------------------------------------------------------------------
@@ -774,7 +776,7 @@ def test_of_many_pairs_the_largest_differences_are_shown():
     page = page_now()
     found = rows(page, 'pairs', NAMES[0])
     assert (
-        len(found) == 100 and found[0][1] == '+0.249' and '150 more: out/comparisons/two.json' in section(page, 'pairs')
+        len(found) == 100 and found[0][2] == '+0.249' and '150 more: out/comparisons/two.json' in section(page, 'pairs')
     )
 
 
@@ -784,4 +786,5 @@ def test_a_run_that_cannot_be_shown_is_left_out_alone():
     write_run(versions=3)
     page = page_now()
     assert 'fakes_dataset_MyNet_Adam.json' in section(page, 'runs') and 'is not written' not in page
-    assert 'fakes_dataset_SimpleNet_Adam.json' in section(page, 'skipped') and section(page, 'data')
+    assert 'fakes_dataset_SimpleNet_Adam.json (in part)' in section(page, 'skipped') and section(page, 'data')
+    assert '81.12%' in section(page, 'q8') and 'href="#q8"' not in page.partition('Open: ')[2].partition('</p>')[0]

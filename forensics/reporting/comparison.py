@@ -278,8 +278,8 @@ def perturbed_cell(row: dict | None) -> Html:
 
 MOST_PAIRS = 100  # of a data set, in the report
 PAIR_HEAD = (
-    'first, second', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
-    'p (McNemar)', 'so',
+    'first, second', 'so', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
+    'p (McNemar)',
 )  # fmt: skip
 
 
@@ -328,12 +328,13 @@ def pair_table(caption: str, marks: Html, rows: list[dict], record: dict, eviden
         return joined([row[place], evidence.marks_of_training(training_of(record, row[place]), drawn)])
 
     def line(row: dict) -> list:
-        return [joined([named(row, 'first'), ', ', named(row, 'second')]), *pair_numbers(row), comparing.verdict(row)]
+        names = joined([named(row, 'first'), ', ', named(row, 'second')])
+        return [names, comparing.verdict(row), *pair_numbers(row)]
 
     lines = [line(row) for row in shown]
     rest = len(rows) - len(shown)
     note = paragraph(f'The {MOST_PAIRS} largest differences; {rest} more: {rest_in}.') if rest else ''
-    return joined([table(joined([caption, marks]), PAIR_HEAD, lines), note])
+    return joined([table(joined([caption, marks]), PAIR_HEAD, lines, words=2), note])
 
 
 def pair_numbers(row: dict) -> list[Html]:

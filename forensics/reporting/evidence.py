@@ -155,7 +155,8 @@ class Evidence:
 
     def each(self, items: Iterable, work: Callable, file: str = '') -> list:
         """What `work` makes of each item; of a bad one its file is named, and it alone is left out."""
-        found = [self.attempt(file or item.file, lambda item=item: work(item)) for item in items]
+        # The rest of the file is not called broken.
+        found = [self.attempt(f'{file or item.file} (in part)', lambda item=item: work(item)) for item in items]
         return [each for each in found if each is not None]
 
     def _runs(self, path: Path) -> list[Run]:

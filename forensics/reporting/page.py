@@ -53,7 +53,7 @@ def mark(text: str, kind: str = 'caution') -> Html:
 
 def all_marks(marks: Iterable[Html]) -> Html:
     """Each mark once."""
-    return joined(dict.fromkeys(each for several in marks for each in re.findall('.*?</span>', several)))
+    return joined(dict.fromkeys(Html(each) for several in marks for each in re.findall('.*?</span>', several)))
 
 
 def table(caption, head: Sequence[str], rows: Iterable[Sequence], words: int = 1) -> Html:
