@@ -466,7 +466,9 @@ def test_check_takes_any_page(capsys):
     """Defect: a value that is no number ended in a traceback."""
     write_run()
     written()
-    Path('out/report.html').write_text('<p>1 <data value="x" data-source="y">2</data></h3></h2></div><tr')
+    Path('out/report.html').write_text(
+        '<p>1 <data value="x" data-source="y">2</data></h3></h2></div>3</h2></h2>4</p></figure><tr'
+    )
     assert checked(capsys)
 
 
@@ -706,7 +708,7 @@ def test_a_detector_of_drawn_people_is_marked_where_it_scored_photographs():
     assert all(mark in section(page, 'roc-det') and mark in section(page, 'cross') for mark in marks)
     pairs = rows(page, 'pairs', NAMES[0])
     assert len(pairs) == 2 and all(row[0].startswith(f'{NAMES[0]} trained on demo data random') for row in pairs)
-    assert '1 of 2 test parts of scores are photographs' in section(page, 'reading')
+    assert '1 of 2 scored test parts are no drawings' in section(page, 'reading')
 
 
 def test_trials_of_a_search_are_marked():

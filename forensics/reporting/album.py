@@ -20,6 +20,7 @@ class Album:
 
     def __init__(self, folder: str | Path, width: int | None, evidence: Evidence):
         self.folder, self.width, self.evidence = Path(folder), width, evidence
+        self.silent = False  # whether a figure was shown that does not say of which training it is
 
     def has(self, file: str, of: Sequence[str] = ()) -> bool:
         """Whether there is such a figure, and if it says of which trainings it is, of the newest of these names."""
@@ -38,7 +39,7 @@ class Album:
                 path.name, ' and '.join(of), code(command),
             ))  # fmt: skip
         if of and records.trainings_of_figure(path) is None:
-            caption = joined([caption, mark('does not say of which training')])
+            caption, self.silent = joined([caption, mark('does not say of which training')]), True
         try:
             with Image.open(path) as opened:
                 picture = opened.convert('RGB')  # also without a width: a damaged figure is a finding

@@ -72,7 +72,7 @@ def trainings(evidence: Evidence) -> Html:
         'Accuracies in percent; "test" is that at the epoch of the best validation accuracy, "one answer" that of '
         'always naming the larger class. AuC and EER are derived from the scores in out/scores; intervals are those '
         'that numerical_analysis.py or train_svm.py recorded. Parameters are those that were trained. A dash: not '
-        'recorded, or not scored yet: '
+        'recorded, or this training was not scored on these data: '
     )
     return joined([table('Every training found in out/', head, rows, words=4), paragraph(note, code(ANALYSE))])
 

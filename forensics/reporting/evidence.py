@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import functools
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
-from forensics.reporting.page import DASH, Html, digits, joined, mark, paragraph, section
+from forensics.reporting.page import DASH, Html, as_text, digits, escaped, joined, mark, paragraph, section
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
 
@@ -269,9 +270,9 @@ class Evidence:
     def score_command(self, name: str, dataset: str | None) -> str:
         """Scores the newest training of this name, and draws its figures."""
         run = self.newest(name)
-        suffix = '.npz' if run and run.is_classical else '.pt'
-        model = f'-m {run.log["model"]} ' if run else ''
-        return f'python numerical_analysis.py {model}-cpp {self.checkpoints / name}{suffix} -d {dataset}'
+        checkpoint = str(self.checkpoints / name) + ('.npz' if run and run.is_classical else '.pt')
+        model = ['-m', run.log['model']] if run else []
+        return shlex.join(['python', 'numerical_analysis.py', *model, '-cpp', checkpoint, '-d', dataset or 'DATASET'])
 
     def others(self, record: dict, names: Iterable[str]) -> list[str]:
         """Those of the detectors whose part in a comparison, or in the benchmark, is of another training."""
@@ -359,8 +360,9 @@ def written(evidence: Evidence, title: str, work: Callable[[], Html]) -> Html:
     try:
         return work()
     except UNEXPECTED as error:
-        reason = f'"{title}" is not written, because a record holds something else than expected ({error!r})'
-        evidence.broken[title] = f'{reason}.'
+        words = as_text(escaped(title))
+        reason = f'"{words}" is not written, because a record holds something else than expected ({error!r})'
+        evidence.broken[words] = f'{reason}.'
         return paragraph(f'{reason}. The last records to change are the first to look at.')
 
 

@@ -127,7 +127,8 @@ class LineReader(HTMLParser):
         elif tag in ('td', 'th'):
             self.handle_data(' ')
         elif tag in ('h2', 'h3'):
-            self.found.setdefault(self._lines().pop().strip(), [''])
+            title, self._lines()[-1] = self._lines()[-1].strip(), ''
+            self.found.setdefault(title, [''])
 
     def handle_data(self, data: str) -> None:
         if not self.unread:

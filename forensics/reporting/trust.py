@@ -17,7 +17,7 @@ def part(evidence: Evidence, album: Album) -> Html:
         ('calibration', 'Calibration, risk and coverage', lambda: calibration(evidence, album)),
         ('audit', 'The data: leaks and shortcuts', lambda: audits(evidence, album)),
         ('explanations', 'Explanations', lambda: joined([explanations(), faithfulness(evidence)])),
-        ('reading', 'Demo data and random weights', lambda: reading(evidence)),
+        ('reading', 'Demo data and random weights', lambda: reading(evidence, album)),
         ('limits', 'Known limits', lambda: bullets(LIMITS)),
     )
 
@@ -119,7 +119,7 @@ def faithfulness(evidence: Evidence) -> Html:
     )
 
 
-def reading(evidence: Evidence) -> Html:
+def reading(evidence: Evidence, album: Album) -> Html:
     """What the marks mean, for those that there are."""
     total = len(evidence.runs)
     marks = [evidence.marks_of(run) for run in evidence.runs]
@@ -128,11 +128,14 @@ def reading(evidence: Evidence) -> Html:
         for mark, meaning in MEANINGS.items()
         if (number := sum(mark in each for each in marks))
     ]
+    none = 'No training here is of demo data, and none began with random backbone weights.'
+    items = items or [none if total else 'Nothing was trained yet.']
     elsewhere = sum('trained on demo data' in evidence.marks_of_scored(scored) for scored in evidence.scores.values())
     if elsewhere:
-        items.append(f'{elsewhere} of {len(evidence.scores)} test parts of scores {TRAINED_ELSEWHERE}')
-    none = 'No training here is of demo data, and none began with random backbone weights.'
-    return bullets(items or [none if total else 'Nothing was trained yet.'])
+        items.append(f'{elsewhere} of {len(evidence.scores)} scored test parts {TRAINED_ELSEWHERE}')
+    if album.silent:
+        items.append(SILENT)
+    return bullets(items)
 
 
 MEANINGS = {
@@ -143,8 +146,12 @@ MEANINGS = {
     'were not wanted. They tell nothing about transfer learning.',
 }
 TRAINED_ELSEWHERE = (
-    'are photographs that a detector of drawn people was tried on. What it does there tells nothing of a detector that '
-    'was trained on photographs.'
+    'are no drawings, and their detector was trained on drawn people. What it does there tells nothing of a detector '
+    'that was trained on photographs.'
+)
+SILENT = (
+    'A figure that does not say of which training it is was drawn by an older version, and may be of another training '
+    'of the same model and data set.'
 )
 LIMITS = (
     'A score is not a proof. A detector knows the kinds of fakes that it was trained on; never accuse anyone on a '
