@@ -5,9 +5,9 @@
 
 PATH is a data set's folder, a folder of several data sets, or a data set's name. Reported: exact and near-duplicates
 across parts and across classes, groups that cross parts (from manifest.csv), the balance of the classes, and the
-shortcut probe: how well file size, image size, JPEG tables, EXIF, mean colour and blur tell the classes apart alone.
-A page of text, a record in out/audits/, and a figure of the nearest pairs. The exit status is 1 when something is
-wrong.
+shortcut probe: how well file size, image size, JPEG tables, EXIF, mean colour, blur and the face's size before it was
+scaled (from manifest.csv) tell the classes apart alone. A page of text, a record in out/audits/, and a figure of the
+nearest pairs. The exit status is 1 when something is wrong.
 """
 
 import argparse
@@ -61,6 +61,7 @@ class Pictures:
     parts: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
+    originals: list[tuple[float, float] | None] = field(default_factory=list)  # sizes before scaling
     numbers: np.ndarray = None
     digests: list[bytes] = field(default_factory=list)
     hashes: np.ndarray = None
@@ -95,6 +96,7 @@ def list_pictures(folders: list[Path]) -> Pictures:
             pictures.parts += [part.name or ALONE] * len(part.files)
             pictures.labels += [CLASSES[label] for label in labels_of(part.files)]
             pictures.groups += [part.group_of.get(file) for file in part.files]
+            pictures.originals += [part.original_sizes.get(file) for file in part.files]
     if not pictures.paths:
         raise UserError(f'No image in {", ".join(map(str, folders))}.')
     return pictures
@@ -121,7 +123,7 @@ def look_at_all(pictures: Pictures, jobs: int | None) -> list[dict]:
                 pictures.numbers[index], pictures.digests[index], pictures.hashes[index] = facts
     if broken:
         sound = [index for index in range(nof_pictures) if index not in broken]
-        for column in ('paths', 'names', 'parts', 'labels', 'groups', 'digests'):
+        for column in ('paths', 'names', 'parts', 'labels', 'groups', 'originals', 'digests'):
             values = getattr(pictures, column)
             setattr(pictures, column, [values[index] for index in sound])
         pictures.numbers, pictures.hashes = pictures.numbers[sound], pictures.hashes[sound]
@@ -167,9 +169,15 @@ def find_duplicates(pictures: Pictures) -> tuple[list[dict], dict[str, int], lis
 def probe_all(pictures: Pictures, rows: np.ndarray, seed: int) -> dict[str, dict[str, float]]:
     fake = np.array([pictures.labels[row] == 'fake' for row in rows], dtype=int)
     groups = np.array([pictures.groups[row] or pictures.paths[row] for row in rows])
+    facts = {
+        name: pictures.numbers[rows][:, [shortcuts.NUMBERS.index(column) for column in columns]]
+        for name, columns in shortcuts.PROBES.items()
+    }
+    originals = [pictures.originals[row] for row in rows]
+    if all(originals):
+        facts['original_size'] = np.array(originals)
     found = {}
-    for name, columns in shortcuts.PROBES.items():
-        values = pictures.numbers[rows][:, [shortcuts.NUMBERS.index(column) for column in columns]]
+    for name, values in facts.items():
         auc, low, high = probe(values, fake, groups, seed)
         found[name] = {'auc': round(auc, 4), 'low': round(low, 4), 'high': round(high, 4)}
     return found

@@ -3,6 +3,7 @@ in its checkpoint:
 
 python calibrate.py -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt
 python calibrate.py -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt --false-alarms 0.01 --wrong 0.02
+python calibrate.py -cpp checkpoints/fakes_dataset_SimpleNet_Adam.pt -o mine.safetensors
 """
 
 import argparse
@@ -47,6 +48,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='SHARE',
         help='of the answers real and of the answers fake, at most this share is wrong (default: %(default)s)',
     )
+    parser.add_argument(
+        '-o',
+        '--output',
+        metavar='FILE',
+        help='write the calibrated checkpoint there: .pt, or .safetensors, which holds plain data only (default: '
+        'into the checkpoint itself)',
+    )
     options.add_skip_broken(parser)
     options.add_data_root(parser)
     options.add_device(parser)
@@ -56,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
+    records.check_writable(args.output or args.checkpoint_path)
     checkpoint = records.load_checkpoint(args.checkpoint_path)
     detector = detectors.load_network(args.checkpoint_path)
     detector.run.pop('calibration', None)  # an older one would change the outputs
@@ -66,8 +75,9 @@ def main(argv: list[str] | None = None) -> None:
     fitted = fit(scored, args.false_alarms, args.wrong)
     fitted['chosen_on'] = {name: Part.find(name, 'val').facts() for name in names}
     checkpoint['run'] = {**detector.run, 'calibration': records.plain(fitted)}
-    records.save_checkpoint(args.checkpoint_path, checkpoint)
-    print(f'Stored in {args.checkpoint_path}.')
+    path = args.output or args.checkpoint_path
+    records.save_checkpoint(path, checkpoint)
+    print(f'Stored in {path}.')
 
 
 def with_val(names: list[str]) -> list[str]:

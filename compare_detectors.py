@@ -127,8 +127,8 @@ def check_files(args: argparse.Namespace) -> None:
             raise UserError(f'Give {path} as `--scores {path} --scores-mean fake`, or whatever its scores mean.')
         if not path.is_file():
             raise UserError(f'No file {path}. Make scores with `python numerical_analysis.py ...`.')
-        if path.suffix not in ('.json', '.pt', '.npz'):
-            raise UserError(f'{path} is neither a score file (.json) nor a checkpoint (.pt, .npz).')
+        if path.suffix not in ('.json', '.pt', '.safetensors', '.npz', '.onnx'):
+            raise UserError(f'{path} is neither a score file (.json) nor a detector (.pt, .safetensors, .npz, .onnx).')
         if path.suffix != '.json' and args.dataset is None:
             raise UserError(f'{path} is a checkpoint: say with -d on which data set it is to be compared.')
 

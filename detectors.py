@@ -42,7 +42,8 @@ class NamelessCheckpoint(UserError):
 
 
 def load_detector(path: str | Path, model_name: str | None = None) -> Detector:
-    """The detector in a file of train_main.py (.pt), train_svm.py (.npz) or export_onnx.py (.onnx).
+    """The detector in a file of train_main.py or calibrate.py (.pt, .safetensors), train_svm.py (.npz) or
+    export_onnx.py (.onnx).
 
     Only the checkpoint of another project, which does not name its model, needs `model_name`.
     """

@@ -9,8 +9,6 @@ them.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,10 +19,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
+from benchmarks.commands import run  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
-from forensics.errors import UserError  # noqa: E402
 from forensics.judging import scoring  # noqa: E402
 from forensics.running import starting  # noqa: E402
 
@@ -109,17 +107,6 @@ def result_of(args: argparse.Namespace, dataset: str, root: Path, contender: str
         records.write_json(folder / 'seconds.json', time.monotonic() - start)
         run('numerical_analysis.py', [*model, '-cpp', f'checkpoints/{detector}.{suffix}', '-d', dataset], folder, root)
     return {**records.read_json(metrics)['metrics'], 'seconds': records.read_json(folder / 'seconds.json')}
-
-
-def run(script: str, words: list, folder: Path, root: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'log.txt', 'a') as log:
-        done = subprocess.run(
-            [sys.executable, str(PROJECT / script), *map(str, words)],
-            cwd=folder, env={**os.environ, datasets.ROOT_VARIABLE: str(root)}, stdout=log, stderr=log,
-        )  # fmt: skip
-    if done.returncode:
-        raise UserError(f'{script} ended with status {done.returncode}: see {folder / "log.txt"}.')
 
 
 def costs_of(names: list[str]) -> dict[str, tuple[int, int, float]]:

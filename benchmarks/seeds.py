@@ -7,8 +7,6 @@ benchmark goes on. A run is dead if all test pictures get the same scores. docs/
 """
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
+from benchmarks.commands import run  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
@@ -64,22 +63,11 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
     name = records.run_name(args.dataset, args.model, 'Adam')
     scores = folder / records.scores_path('out', name, args.dataset, 'test')
     if not scores.exists():
-        train = [
-            '-o',
-            'Adam',
-            '--lr',
-            0.001,
-            '-b',
-            32,
-            '-e',
-            args.epochs,
-            '--seed',
-            seed,
-            '--precision',
-            args.precision,
-        ]
-        run('train_main.py', [*train, '--resume'], args, folder, kernels)
-        run('numerical_analysis.py', ['-cpp', f'checkpoints/{name}.pt'], args, folder, kernels)
+        own = ['-d', args.dataset, '-m', args.model]
+        train = [*own, '-o', 'Adam', '--lr', 0.001, '-b', 32, '-e', args.epochs, '--precision', args.precision]
+        root = datasets.find_dataset(args.dataset).parent
+        run('train_main.py', [*train, '--seed', seed, '--resume'], folder, root, KERNELS[kernels])
+        run('numerical_analysis.py', [*own, '-cpp', f'checkpoints/{name}.pt'], folder, root, KERNELS[kernels])
     record = records.read_scores(scores)
     labels, outputs = np.asarray(record['labels']), scoring.two_columns(record['scores'])
     margins = outputs[:, 1] - outputs[:, 0]
@@ -91,19 +79,6 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
     }
     print(f'| {kernels} | {seed} | {best + 1} | {row["auc"]:.3f} | {row["accuracy"]:.1f} | {row["dead"]} |', flush=True)
     return row
-
-
-def run(script: str, words: list, args: argparse.Namespace, folder: Path, kernels: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    data_root = {datasets.ROOT_VARIABLE: str(datasets.find_dataset(args.dataset).parent.resolve())}
-    command = [sys.executable, PROJECT / script, '-d', args.dataset, '-m', args.model, *words]
-    with open(folder / 'log.txt', 'a') as log:
-        done = subprocess.run(
-            list(map(str, command)),
-            cwd=folder, env={**os.environ, **KERNELS[kernels], **data_root}, stdout=log, stderr=log,
-        )  # fmt: skip
-    if done.returncode:
-        sys.exit(f'{script} ended with status {done.returncode}: see {folder / "log.txt"}')
 
 
 if __name__ == '__main__':

@@ -225,10 +225,21 @@ def best_epoch(run: dict) -> int:
 # --- checkpoints ------------------------------------------------------------
 
 
+SAFETENSORS = '.safetensors'
+
+
 def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
+    """A .safetensors file has no place for anything but tensors and text: the rest is text there."""
     import torch
 
     with atomic_path(path) as temporary:
+        if Path(path).suffix == SAFETENSORS:
+            from safetensors.torch import save_file
+
+            state = {name: tensor.contiguous() for name, tensor in checkpoint['model'].items()}
+            facts = {name: value for name, value in checkpoint.items() if name != 'model'}
+            save_file(state, temporary, {'facts': json.dumps(plain(facts), allow_nan=False)})
+            return
         try:
             torch.save(checkpoint, temporary)
         except RuntimeError as error:  # torch's writer raises it when the disk is full
@@ -243,6 +254,8 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
 
     if not Path(path).is_file():
         raise UserError(f'No checkpoint {path}. Make it with `{made_by}`.')
+    if Path(path).suffix == SAFETENSORS:
+        return load_safetensors(path, made_by)
     try:
         with torch.serialization.safe_globals(numpy_scalars()):
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
@@ -257,6 +270,17 @@ def load_checkpoint(path: str | Path, made_by: str = 'python train_main.py ...')
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} is no checkpoint: a dictionary with the key "model" is expected.')
     return checkpoint
+
+
+def load_safetensors(path: str | Path, made_by: str) -> dict:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework='pt') as opened:
+            facts = json.loads((opened.metadata() or {}).get('facts', '{}'))
+            return {**facts, 'model': {name: opened.get_tensor(name) for name in opened.keys()}}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise UserError(f'{path} is damaged or no checkpoint ({error}). Make it again with `{made_by}`.') from error
 
 
 def numpy_scalars() -> list:

@@ -1,5 +1,7 @@
 """Temperature, threshold and band, with known answers, and the command that stores them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,20 @@ def test_the_command_stores_what_holds_on_validation_and_scores_change_by_the_te
         assert after.threshold == stored['threshold'] >= 0.5
     assert torch.equal(before.model.conv1.weight, after.model.conv1.weight)
     assert stored['chosen_on']['fakes_dataset']['fingerprint']
+
+
+def test_a_calibrated_checkpoint_is_written_elsewhere_and_scores_alike(call_main):
+    call_main(train_main, '-d', 'fakes_dataset', '-m', 'BonusNet', '-b', 8, '-e', 1, '-o', 'Adam')
+    path = Path('checkpoints/fakes_dataset_BonusNet_Adam.pt')
+    before = path.read_bytes()
+    status, _, errors = call_main(calibrate, '-cpp', path, '-o', 'mine.safetensors')
+    assert status in (None, 0), errors
+    assert path.read_bytes() == before
+    call_main(calibrate, '-cpp', path)
+    part = detectors.open_part('fakes_dataset', 'test', detectors.load_network(path).preprocessing)
+    outputs = [detectors.load_detector(own).outputs_of(part)[0] for own in (path, 'mine.safetensors')]
+    assert np.array_equal(*outputs)
+    assert detectors.load_detector('mine.safetensors').threshold == detectors.load_network(path).threshold
 
 
 def test_one_logit_and_two_scores_give_the_same_fit():

@@ -67,19 +67,25 @@ def test_the_best_epoch_is_the_first_of_the_highest():
     assert records.best_epoch({'val_acc': [50, 70, 70, 60]}) == 1
 
 
-def test_checkpoints_come_back(tmp_path):
-    records.save_checkpoint(tmp_path / 'x.pt', {'model': {'w': torch.ones(2)}, 'epoch': 3})
-    checkpoint = records.load_checkpoint(tmp_path / 'x.pt')
-    assert checkpoint['epoch'] == 3 and checkpoint['model']['w'].tolist() == [1, 1]
+@pytest.mark.parametrize('name', ['x.pt', 'x.safetensors'])
+def test_checkpoints_come_back(tmp_path, name):
+    facts = {'epoch': 3, 'val_acc': 81.5, 'run': {'model': 'SimpleNet', 'calibration': {'unsure': [0.2, 0.8]}}}
+    turned = torch.arange(6.0).reshape(2, 3).T  # safetensors takes contiguous tensors only
+    records.save_checkpoint(tmp_path / name, {'model': {'w': turned, 'n': torch.tensor(7)}, **facts})
+    checkpoint = records.load_checkpoint(tmp_path / name)
+    model = checkpoint.pop('model')
+    assert checkpoint == facts
+    assert torch.equal(model['w'], turned) and torch.equal(model['n'], torch.tensor(7))
 
 
-def test_a_checkpoint_cut_anywhere_is_a_readable_error(tmp_path):
-    path = tmp_path / 'x.pt'
+@pytest.mark.parametrize('name', ['x.pt', 'x.safetensors'])
+def test_a_checkpoint_cut_anywhere_is_a_readable_error(tmp_path, name):
+    path = tmp_path / name
     records.save_checkpoint(path, {'model': {'w': torch.ones(2000)}})
     whole = path.read_bytes()
     for cut in range(0, len(whole), len(whole) // 20):
         path.write_bytes(whole[:cut])
-        with pytest.raises(UserError, match='x.pt'):
+        with pytest.raises(UserError, match=name):
             records.load_checkpoint(path)
 
 

@@ -1,5 +1,6 @@
 """A part of a data set: its files, labels, groups, videos and fingerprint, for all who train, score or audit."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +75,18 @@ class Part:
         its fake are averaged. In a manifest without sources the group takes the source's place."""
         rows = self._manifest.items()
         return {file: f'{file.partition("/")[0]} {row.get("source") or row["group"]}' for file, row in rows}
+
+    @functools.cached_property
+    def original_sizes(self) -> dict[str, tuple[float, float]]:
+        """file -> the face's (width, height) before it was scaled, as far as manifest.csv tells."""
+        sizes = {}
+        for file, row in self._manifest.items():
+            with contextlib.suppress(ValueError):
+                sizes[file] = (
+                    float(row.get('width') or row.get('w') or ''),
+                    float(row.get('height') or row.get('h') or ''),
+                )
+        return sizes
 
     @property
     def groups_from(self) -> str:

@@ -13,7 +13,7 @@ def probe(values: np.ndarray, fake: np.ndarray, groups: np.ndarray, seed: int = 
 
     The tree finds out itself whether high or low values mean fake. It is judged on groups that it was not grown on, so
     that two dozen pictures give no high number by chance. The interval resamples groups, not pictures; it is wide
-    because six probes are made at once.
+    because several probes are made at once.
     """
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.tree import DecisionTreeClassifier
