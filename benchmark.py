@@ -99,11 +99,12 @@ def main(argv: list[str] | None = None) -> None:
     rows = benchmark_table.all_rows(OUTPUT_DIR, entries, parts, conditions, kinds, args.seed)
     kind_rows = benchmark_kinds.kind_rows(OUTPUT_DIR, entries, parts, rows, args.seed)
     pairs = benchmark_pairs.all_pairs(OUTPUT_DIR, entries, parts, args.seed)
-    write_records(rows, kind_rows, pairs, entries, parts, args)
+    write_records(rows, kind_rows, pairs, entries, parts, args, options.command_line(__file__, argv))
     titles = {entry.name: entry.title for entry in entries} | {benchmark_table.CONSTANT: benchmark_table.CONSTANT}
     print(benchmark_table.markdown(rows, titles))
     print(benchmark_kinds.markdown(kind_rows, titles), benchmark_pairs.markdown(pairs), sep='\n')
-    draw(rows, kind_rows, titles, kinds, list(dict.fromkeys(each.name for each in perturbed)))
+    trainings = [entry.detector.training for entry in entries]
+    draw(rows, kind_rows, titles, kinds, list(dict.fromkeys(each.name for each in perturbed)), trainings)
 
 
 def find_parts(names: Sequence[str]) -> list[Part]:
@@ -168,6 +169,7 @@ def write_records(
     entries: list[Entry],
     parts: list[Part],
     args: argparse.Namespace,
+    line: str,
 ) -> None:
     path = Path(OUTPUT_DIR) / 'benchmark.csv'
     records.write_csv(path, benchmark_table.COLUMNS, [*rows, *kind_rows])
@@ -185,6 +187,7 @@ def write_records(
             'perturbations': args.perturb,
             'intervals': {'level': 0.95, 'rounds': 1000},  # of bootstrap over groups
             'seed': args.seed,
+            'command': line,
             'commit': records.commit(),
             'versions': records.versions('torch', 'numpy', 'pillow'),
             'rows': rows,
@@ -196,13 +199,18 @@ def write_records(
 
 
 def draw(
-    rows: list[dict], kind_rows: list[dict], titles: dict[str, str], kinds: dict[str, str | None], perturbed: list[str]
+    rows: list[dict],
+    kind_rows: list[dict],
+    titles: dict[str, str],
+    kinds: dict[str, str | None],
+    perturbed: list[str],
+    trainings: list[dict],
 ) -> None:
     heat_map = benchmark_figures.heat_map(rows, kind_rows, titles, kinds)
-    plots.save(heat_map, Path(FIGURES_DIR) / 'benchmark_heat_map.png')
+    plots.save(heat_map, Path(FIGURES_DIR) / 'benchmark_heat_map.png', trainings)
     if any(row['perturbation'] for row in rows):
         curves = benchmark_figures.strength_curves(rows, titles, list(kinds), perturbed)
-        plots.save(curves, Path(FIGURES_DIR) / 'benchmark_perturbations.png')
+        plots.save(curves, Path(FIGURES_DIR) / 'benchmark_perturbations.png', trainings)
 
 
 if __name__ == '__main__':

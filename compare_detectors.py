@@ -59,6 +59,12 @@ class Scored:
     threshold: float | None  # on the logit of P(fake), fitted on validation
     no_threshold: str = ''  # why there is none
 
+    @property
+    def training(self) -> dict:
+        """Which training the scores are of, as far as their record says."""
+        facts = {key: self.record.get(key) for key in records.training_facts('', {})}
+        return facts | {'detector': self.name}
+
     def logits_of(self, files: Sequence[str]) -> np.ndarray:
         logits = scoring.fake_logits(np.asarray(self.record['scores'], dtype=np.float64))
         place = {file: index for index, file in enumerate(self.record['files'])}
@@ -95,14 +101,16 @@ def main(argv: list[str] | None = None) -> None:
     path = Path(OUTPUT_DIR) / 'comparisons' / f'{records.run_name(dataset, condition, name)}.json'
     facts = {'dataset': dataset, 'condition': condition, 'data_fingerprint': scored[0].record['data_fingerprint']}
     facts |= {'images': len(files), 'groups': len(set(groups)), 'groups_from': part.groups_from if part else 'none'}
-    thresholds = {each.name: each.threshold for each in scored}
-    records.write_json(path, {**facts, 'thresholds': thresholds, 'pairs': rows})
+    facts |= {'detectors': {each.name: each.training for each in scored}}
+    facts |= {'thresholds': {each.name: each.threshold for each in scored}}
+    records.write_json(path, {**facts, 'command': options.command_line(__file__, argv), 'pairs': rows})
     print(f'\nWrote {path}')
     if part and len(scored) == 2:
         with plots.style():
             probabilities = [scoring.fake_probability(each) for each in logits]
             figure = plot_disagreements(part, condition, files, labels, names, probabilities)
-            plots.save(figure, Path(FIGURES_DIR) / f'{path.stem}_disagreements.png')
+            trainings = [each.training for each in scored]
+            plots.save(figure, Path(FIGURES_DIR) / f'{path.stem}_disagreements.png', trainings)
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

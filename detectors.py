@@ -214,8 +214,9 @@ def open_part(
     return open_parts(dataset, [name], preprocessing, skip_broken, both_classes=False, **choice)[0][name]
 
 
-def load_explained(args: argparse.Namespace, at_most: int | None = None) -> tuple[nn.Module, Dataset, str]:
-    """(network, test part, heading of the figures) for the arguments of `options.add_explained`."""
+def load_explained(args: argparse.Namespace, at_most: int | None = None) -> tuple[nn.Module, Dataset, str, dict]:
+    """(network, test part, heading of the figures, facts of the training) for the arguments of `add_explained`."""
     detector = load_network(args.checkpoint_path, args.model)
     dataset = open_part(args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=at_most, seed=args.seed)
-    return detector.model, dataset, plots.heading(args.model, args.dataset, detector.run)
+    heading = plots.heading(args.model, args.dataset, detector.run)
+    return detector.model, dataset, heading, detector.training

@@ -121,13 +121,13 @@ def page_of_class(dataset: Dataset, label: int, model: nn.Module, layer: nn.Modu
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
-    model, dataset, heading = detectors.load_explained(args, at_most=SAMPLES_A_PAGE)
+    model, dataset, heading, training = detectors.load_explained(args, at_most=SAMPLES_A_PAGE)
     layer = models.cam_layer(args.model, model)
     for label, name in enumerate(CLASSES):
         with plots.style():
             figure = page_of_class(dataset, label, model, layer, heading)
             path = records.figure_path(FIGURES_DIR, args.dataset, args.model, f'{name.capitalize()}_Image_grad_cam')
-            plots.save(figure, path)
+            plots.save(figure, path, [training])
 
 
 if __name__ == '__main__':

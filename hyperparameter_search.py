@@ -25,6 +25,7 @@ import detectors
 import options
 from common import FIGURES_DIR, OUTPUT_DIR
 from forensics import records
+from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory
 from forensics.data.parts import Part
 from forensics.errors import UserError
@@ -54,6 +55,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT, GRACE = 5, 20
 COLUMNS = (
     'optimizer', 'rate', 'loss', 'accuracy', 'model', 'augmentation', *OPTIONS, 'epoch', 'epochs', 'outcome', 'trial',
+    'backbone_weights', 'data_source',
 )  # fmt: skip
 MARKS = {
     'SGD': ('o', plots.BLUE), 'Adam': ('s', plots.AMBER), 'AdamW': ('^', plots.WINE), 'NAdam': ('D', plots.GREEN),
@@ -263,6 +265,7 @@ def open_study(storage: optuna.storages.RDBStorage, args: argparse.Namespace, se
             f'sqlite:///{OUTPUT_DIR}/another.db.'
         )
     study.set_user_attr('setup', setup)
+    study.set_user_attr('data_source', datasets.read_card(datasets.find_dataset(args.dataset)).get('source'))
     return study
 
 
@@ -324,6 +327,8 @@ def rows_of(study: optuna.Study) -> list[dict]:
             **best,
             'rate': settings['lr'],
             'model': setup['model'],
+            'backbone_weights': setup['backbone_weights'],
+            'data_source': study.user_attrs.get('data_source'),
             'epochs': setup['epochs'],
             'outcome': 'diverged' if trial.user_attrs['diverged'] else outcome,
             'trial': trial.number,

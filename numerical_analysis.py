@@ -164,10 +164,9 @@ def write_metrics(detector: Detector, test: Scored, threshold: float | None, sum
     records.write_json(
         path,
         {
-            'detector': detector.file.stem,
+            **detector.training,
             'model': detector.name,
             'dataset': test.part.dataset,
-            'backbone_weights': detector.backbone_weights,
             **detector.score_key(test.part),
             **test.part.counts(test.files),
             'groups': len(set(test.part.groups(test.files))),
@@ -192,7 +191,8 @@ def draw_figures(detector: Detector, heading: str, test: Scored, first: np.ndarr
             figure = plots.new_figure(height=5.4, width=4.6)
             plot(figure)
             figure.gca().set_title(heading)
-            plots.save(figure, records.figure_path(FIGURES_DIR, test.part.dataset, detector.name, name))
+            path = records.figure_path(FIGURES_DIR, test.part.dataset, detector.name, name)
+            plots.save(figure, path, [detector.training])
 
 
 @distributed.together

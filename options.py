@@ -5,6 +5,10 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from forensics.data.datasets import ROOT_VARIABLE
 
@@ -12,6 +16,11 @@ from forensics.data.datasets import ROOT_VARIABLE
 def parser(doc: str) -> argparse.ArgumentParser:
     """A parser whose help is the script's own docstring."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def command_line(script: str, argv: Sequence[str] | None) -> str:
+    """The line that was typed, for the record of what it made; `argv` is what `main` was given."""
+    return shlex.join(['python', Path(script).name, *(sys.argv[1:] if argv is None else argv)])
 
 
 def use_data_root(args: argparse.Namespace) -> None:

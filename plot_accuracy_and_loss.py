@@ -5,6 +5,7 @@ python plot_accuracy_and_loss.py -m SimpleNet -j out/fakes_dataset_SimpleNet_Ada
 
 import argparse
 import sys
+from pathlib import Path
 
 import options
 from common import FIGURES_DIR
@@ -44,12 +45,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     run = records.last_run(args.train_details_json)
     check(run, args.train_details_json)
+    training = records.training_facts(Path(args.train_details_json).stem, run.get('run') or {})
     with plots.style():
         for name, draw in (('losses_plot', plots.plot_losses), ('accuracies_plot', plots.plot_accuracies)):
             figure = plots.new_figure(height=3.6)
             extra = (scoring.run_constant_accuracy(run),) if draw is plots.plot_accuracies else ()
             draw(run, figure.subplots(), *extra)
-            plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, name))
+            plots.save(figure, records.figure_path(FIGURES_DIR, args.dataset, args.model, name), [training])
 
 
 if __name__ == '__main__':

@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
     memory.tune_allocator()
-    model, dataset, heading = detectors.load_explained(args)
+    model, dataset, heading, training = detectors.load_explained(args)
     if not len(dataset):
         raise UserError(
             f'The test part of {args.dataset} holds no image; add some to {dataset.root_path}/real and /fake.'
@@ -141,8 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     path = partial(records.figure_path, FIGURES_DIR, args.dataset, args.model)
     with plots.style():
         pairs = page_of_pairs(chosen, model, heading, getattr(dataset, 'transform', None))
-        plots.save(pairs, path('saliency_maps_and_images_pairs'))
-        plots.save(page_of_means(dataset, model, heading), path('mean_saliency_maps'))
+        plots.save(pairs, path('saliency_maps_and_images_pairs'), [training])
+        plots.save(page_of_means(dataset, model, heading), path('mean_saliency_maps'), [training])
 
 
 if __name__ == '__main__':

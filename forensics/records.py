@@ -353,6 +353,52 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(opened, 'sha256').hexdigest()
 
 
+# --- which training something is of ------------------------------------------------------------
+
+
+FIGURE_KEY = 'trainings'  # of the text in a PNG
+
+
+def training_facts(detector: str, run: dict, checkpoint_sha256: str | None = None) -> dict:
+    """What stands in every record and figure of a detector: which training, on what, from which weights.
+
+    `run` is what the training recorded of itself.
+    """
+    return {
+        'detector': detector,
+        'run_id': run.get('id'),
+        'checkpoint_sha256': checkpoint_sha256,
+        'backbone_weights': run.get('backbone_weights'),
+        'trained_on': run.get('dataset'),
+        'training_source': run.get('data_source'),
+    }
+
+
+def same_training(one: dict, other: dict) -> bool | None:
+    """Whether two such facts are of one training: by its checkpoint, else by its id; None if they do not say."""
+    for key in ('checkpoint_sha256', 'run_id'):
+        if one.get(key) and other.get(key):
+            return one[key] == other[key]
+    return None
+
+
+def figure_metadata(trainings: Sequence[dict]) -> dict[str, str]:
+    """The text to store in a PNG, so that it says which trainings it shows; its name has no room for that."""
+    return {FIGURE_KEY: json.dumps(plain(trainings))}
+
+
+def trainings_of_figure(path: str | Path) -> list[dict] | None:
+    """The facts of the trainings that a figure shows; None if it does not say."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            said = json.loads(opened.info.get(FIGURE_KEY, 'null'))
+    except (OSError, SyntaxError, ValueError, TypeError):  # who shows the figure says that it is damaged
+        return None
+    return said if isinstance(said, list) and said and all(isinstance(facts, dict) for facts in said) else None
+
+
 # --- facts about a run ------------------------------------------------------------
 
 

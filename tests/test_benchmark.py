@@ -397,6 +397,13 @@ def test_networks_and_support_vector_machines(workdir, tiny_root, call_main):
     assert own[0] == '1.0', 'a generated picture has a ring in its spectrum'
     figures = sorted(path.name for path in (workdir / 'figures').iterdir())
     assert figures == ['benchmark_heat_map.png', 'benchmark_perturbations.png']
+    said, keys = strict_json(), records.training_facts('', {})
+    trainings = [{key: facts[key] for key in keys} for facts in said['detectors'].values()]
+    assert [facts['detector'] for facts in trainings] == ['net', 'svm'] and said['command'].startswith(
+        'python benchmark.py'
+    )
+    assert all(facts['checkpoint_sha256'] for facts in trainings)
+    assert all(records.trainings_of_figure(workdir / 'figures' / name) == trainings for name in figures)
 
 
 def test_doubts_are_summed_over_the_chunks(workdir, tiny_root, call_main, monkeypatch):

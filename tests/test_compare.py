@@ -128,7 +128,12 @@ def test_a_better_detector_is_called_better(scores, call_main, workdir):
     known = records.read_scores(scores['good'].replace('__test', '__val'))
     threshold = scoring.best_threshold(known['labels'], scoring.fake_logits(known['scores']))
     assert records.read_json(GOOD)['thresholds']['good'] == threshold
-    assert (workdir / 'figures' / 'faces_test_blind_good_disagreements.png').stat().st_size > 10_000
+    figure = workdir / 'figures' / 'faces_test_blind_good_disagreements.png'
+    assert figure.stat().st_size > 10_000
+    said = records.read_json(GOOD)
+    assert said['command'] == f'python compare_detectors.py {scores["blind"]} {scores["good"]}'
+    assert said['detectors']['good'] == records.training_facts('good', {}, 'good')
+    assert records.trainings_of_figure(figure) == [said['detectors'][name] for name in ('blind', 'good')]
 
 
 def test_no_difference_is_said_where_none_can_be_seen(scores, call_main):

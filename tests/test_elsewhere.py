@@ -91,6 +91,16 @@ def test_polarity_turns_the_scores(meaning, sign, faces):
     )
 
 
+@pytest.mark.parametrize(('meaning', 'other'), [('fake', 'real'), ('real-logit', 'fake-logit')])
+def test_scores_that_mean_the_opposite_get_a_hint(meaning, other, faces, capsys):
+    """Defect: P(real) taken for P(fake) gave an AuC near 0 without a word."""
+    lines = [f'{file},0.{2 if (file[0] == "f") == (meaning[0] == "f") else 8}' for file in faces.files]
+    take(lines, faces, meaning)
+    assert f'Then say --scores-mean {other}.' in capsys.readouterr().out
+    take(lines, faces, other)
+    assert 'Then say' not in capsys.readouterr().out
+
+
 def test_certain_probabilities_stay_finite_and_in_order(faces):
     values = [0, 5e-324, 1e-300, 0.5, 1 - 2**-52, 1]
     logits = [logit_of(value) for value in values]

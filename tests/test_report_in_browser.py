@@ -6,6 +6,7 @@ The accessibility check needs axe-core too: AXE_CORE=/path/to/axe.min.js (`npm p
 import json
 import os
 import re
+import shutil
 import subprocess
 from html import unescape
 from pathlib import Path
@@ -64,6 +65,17 @@ def test_it_can_be_printed(tmp_path):
     printing.print_page(BROWSER, EXAMPLE, tmp_path / 'report.pdf')
     content = (tmp_path / 'report.pdf').read_bytes()
     assert content.startswith(b'%PDF') and len(re.findall(rb'/Type /Page\b', content)) > 10
+
+
+@pytest.mark.skipif(shutil.which('pdftotext') is None, reason='pdftotext is not installed')
+def test_no_printed_page_holds_a_heading_alone(tmp_path):
+    """Defect: "4 Reproduction" stood on a page of its own, because its section wanted a broad one."""
+    path = tmp_path / 'report.pdf'
+    printing.print_page(BROWSER, EXAMPLE, path)
+    text = subprocess.run(['pdftotext', str(path), '-'], capture_output=True, text=True, check=True).stdout
+    pages = [page.split() for page in text.removesuffix('\f').split('\f')]
+    (reproduction,) = [page for page in pages if page[:2] == ['4', 'Reproduction']]
+    assert len(reproduction) > 20
 
 
 @pytest.mark.skipif('AXE_CORE' not in os.environ, reason='AXE_CORE does not name a copy of axe.min.js')

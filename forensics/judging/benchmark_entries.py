@@ -32,12 +32,10 @@ class Entry:
     def facts(self) -> dict:
         """The detector's entry in the benchmark's record."""
         return {
+            **self.detector.training,
             'file': str(self.detector.file),
-            'checkpoint_sha256': self.detector.sha256,
             'model': self.detector.name,
-            'trained_on': self.detector.trained_on,
             'kinds_trained_on': self.kinds and sorted(self.kinds),
-            'backbone_weights': self.detector.backbone_weights,
             'threshold_from': 'validation' if self.validations else self.no_threshold,
         }
 

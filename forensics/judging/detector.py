@@ -131,6 +131,11 @@ class Detector(ABC):
         self.file, self.sha256 = Path(file), records.file_digest(file)
         return self
 
+    @property
+    def training(self) -> dict:
+        """Which training it is of, for every record and figure of it."""
+        return records.training_facts(self.file.stem, self.run, self.sha256)
+
     # --- the record of its scores ------------------------------------------------------------
 
     def scores_path(self, folder: str, part: Part, condition: str = '') -> Path:
@@ -150,10 +155,10 @@ class Detector(ABC):
     ) -> None:
         """Write the record of the scores of a part's files; `key` comes from `score_key`."""
         facts = {
-            'detector': self.file.stem,
+            **self.training,
             'model': self.name,
             'dataset': part.dataset,
             'data_source': datasets.read_card(part.home).get('source'),
-            'backbone_weights': self.backbone_weights,
+            **key,
         }
-        records.write_scores(path, list(files), labels_of(files), outputs, **facts, **key, unreadable=unreadable)
+        records.write_scores(path, list(files), labels_of(files), outputs, **facts, unreadable=unreadable)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from forensics import records
 from forensics.data.datasets import CLASSES, PARTS
-from forensics.data.parts import Part
+from forensics.data.parts import Part, labels_of
 from forensics.errors import UserError
+from forensics.judging import scoring
 from forensics.judging.comparing import LEAST_COMMON
 from forensics.judging.detector import Detector
 
@@ -46,7 +47,7 @@ class ScoredElsewhere(Detector):
 
     def __init__(self, path: str | Path, meaning: str):
         self.run: dict = {}
-        self.lines = read_lines(Path(path), meaning)
+        self.meaning, self.lines = meaning, read_lines(Path(path), meaning)
         self.covered: set[Path] = set()  # folders of the parts that it has scores of
         self.loaded_from(path)
 
@@ -97,6 +98,8 @@ class ScoredElsewhere(Detector):
             )
         if problems:
             print(f'{self.file}, {where}: {"; ".join(problems)}.')
+        if part.name == 'test':
+            self.doubt_meaning(where, found)
         path, files = self.scores_path(folder, part), [file for file in part.files if file in found]
         if path.exists() and records.read_scores(path).get('model') != self.name:
             raise UserError(f'{path} holds the scores of a detector of ours with this name: rename {self.file}.')
@@ -104,6 +107,18 @@ class ScoredElsewhere(Detector):
         outputs = [[found[file].logit] for file in files]
         self.write_scores(path, self.score_key(part), part, files, outputs, reasons)
         self.covered.add(part.folder)
+
+    def doubt_meaning(self, where: str, found: dict[str, Line]) -> None:
+        """Ask, where the scores are surely worse than chance, whether they mean the opposite of what was said."""
+        labels, logits = labels_of([*found]), [line.logit for line in found.values()]
+        interval = scoring.auc_interval(labels, logits)
+        if interval and interval[1] < 0.5:
+            label, dash, logit = self.meaning.partition('-')
+            other = CLASSES[label == CLASSES[0]]
+            print(
+                f'{self.file}, {where}: an AuC of {scoring.auc(labels, logits):.3f} is far below chance. Do the scores '
+                f'speak for {other}? Then say --scores-mean {other}{dash}{logit}.'
+            )
 
 
 def match(path: Path, lines: Sequence[Line], part: Part) -> tuple[dict[str, Line], list[str]]:

@@ -4,13 +4,14 @@
 Nothing here keeps pyplot's global state, so that figures can be made in a server's threads too.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from forensics.data.datasets import CLASSES
 from forensics.judging import scoring
-from forensics.records import atomic_path, best_epoch
+from forensics.records import atomic_path, best_epoch, figure_metadata
 
 # Okabe and Ito's colours and, for the test part, Tol's wine: their purple is blue to the red-blind.
 BLUE, AMBER, WINE, GREEN, VERMILION, GREY = '#0072B2', '#E69F00', '#882255', '#009E73', '#D55E00', '#767676'
@@ -61,10 +62,10 @@ def new_figure(height: float, width: float = PAGE_WIDTH):
     return Figure(figsize=(width, height), layout='constrained')
 
 
-def save(figure, path: str | Path) -> None:
-    """Write the figure and say where it is."""
+def save(figure, path: str | Path, trainings: Sequence[dict] = ()) -> None:
+    """Write the figure and say where it is. `trainings` are the facts of the detectors that it shows."""
     with atomic_path(path) as temporary, style():
-        figure.savefig(temporary)
+        figure.savefig(temporary, metadata=figure_metadata(trainings))
     print(f'Wrote {path}')
 
 

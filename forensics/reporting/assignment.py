@@ -14,8 +14,8 @@ from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.reporting import findings
 from forensics.reporting.album import Album
-from forensics.reporting.evidence import Evidence, Run
-from forensics.reporting.page import Html, Source, code, element, joined, paragraph, say, section
+from forensics.reporting.evidence import Evidence, sections
+from forensics.reporting.page import UNCHECKED, Html, all_marks, code, digits, element, joined, paragraph, say
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -57,6 +57,10 @@ class Figure(NamedTuple):
     caption: str
     training: Training | None = None  # whose data and weights it shows
 
+    @property
+    def of(self) -> list[str]:
+        return [self.training.name] if self.training else []
+
 
 class Question(NamedTuple):
     number: str
@@ -74,41 +78,35 @@ class Question(NamedTuple):
 
 
 def best_accuracy(evidence: Evidence, path: Path) -> Html:
-    log = records.last_run(path)
-    run = Run(path.stem, log, True, Source(f'{evidence.name(path)}[last]'))
+    run = evidence.newest(path.stem)
     answer = say('{} (epoch {}, validation {})', run.test_accuracy(), run.best_epoch(), run.validation())
-    constant = scoring.run_constant_accuracy(log)
+    constant = scoring.run_constant_accuracy(run.log)
     if constant is not None:
-        constant = run.source.show(constant, '{:.2f}%', 'accuracy of a constant predictor')
-        answer = say('{}; a constant predictor: {}', answer, constant)
+        answer = say('{}; a constant predictor: {}', answer, digits(constant, '{:.2f}%'))
     return joined([answer, origin(run.facts.get('backbone_weights'))])
 
 
 def proportion(evidence: Evidence, path: Path) -> Html:
-    labels, show = np.asarray(records.read_scores(path)['labels']), Source(evidence.name(path)).show
+    labels = np.asarray(records.read_scores(path)['labels'])
     real, fake = int(np.sum(labels == 0)), int(np.sum(labels == 1))
-    answer = say('{} to {}', show(fake, '{}', 'fake images'), show(real, '{}', 'real images'))
-    return say('{} = {}', answer, show(fake / real, '{:.2f}', 'fake to real')) if real else answer
+    answer = say('{} to {}', digits(fake, '{}'), digits(real, '{}'))
+    return say('{} = {}', answer, digits(fake / real, '{:.2f}')) if real else answer
 
 
 def aucs(evidence: Evidence, path: Path) -> Html:
-    record, show = records.read_scores(path), Source(evidence.name(path)).show
+    record = records.read_scores(path)
     first, second = scoring.two_columns(record['scores']).T
     if reason := scoring.undefined(record['labels'], second - first):
         return say('undefined: {}', reason)
     values = auc_of_each(record)
-    each = [say('{} {}', name, show(value, '{:.3f}', auc_key(name))) for name, value in values.items()]
-    total = show(values['first'] + values['second'], '{:.3f}', 'auc of first + second')
+    each = [say('{} {}', name, digits(value, '{:.3f}')) for name, value in values.items()]
+    total = digits(values['first'] + values['second'], '{:.3f}')
     return joined([say('{} (first + second = {})', joined(each, ', '), total), origin(record.get('backbone_weights'))])
 
 
 def auc_of_each(record: dict) -> dict[str, float]:
     scores = scoring.three_scores(*scoring.two_columns(record['scores']).T)
     return {name: scoring.auc(record['labels'], values) for name, values in scores.items()}
-
-
-def auc_key(score: str) -> str:
-    return 'auc' if score == 'difference' else f'auc of {score}'
 
 
 def origin(weights: str | None) -> str:
@@ -122,34 +120,37 @@ def kind_of_classifier(evidence: Evidence, path: Path) -> Html:
 
 
 def parameters(key: str, evidence: Evidence, path: Path) -> Html:
-    return Source(evidence.name(path)).show(records.read_json(path)[key], '{:,}', key)
+    return digits(records.read_json(path)[key], '{:,}')
 
 
 def bonus_pair(evidence: Evidence, path: Path) -> Html:
-    bonus, show = records.read_json(path), Source(evidence.name(path)).show
-    accuracy = show(bonus['accuracy'], '{:.2f}%', 'accuracy')
-    answer = say('accuracy {}, {} parameters', accuracy, show(bonus['parameters'], '{:,}', 'parameters'))
+    bonus = records.read_json(path)
+    accuracy = digits(bonus['accuracy'], '{:.2f}%')
+    answer = say('accuracy {}, {} parameters', accuracy, digits(bonus['parameters'], '{:,}'))
     if bonus['auc'] is None:
         return answer
-    auc, score = show(bonus['auc'], '{:.4f}', 'auc'), show(bonus['score'], '{:.3g}', 'score')
+    auc, score = digits(bonus['auc'], '{:.4f}'), digits(bonus['score'], '{:.3g}')
     return say("{}; AuC {}, report 2's score {}", answer, auc, score)
 
 
 # --- words that hang on numbers --------------------------------------------------------------------------------------
 
 
+def untrained(training: Training, evidence: Evidence) -> Html:
+    return say('{}: {}', capitalised(evidence.untrained(training.name)), code(training.command))
+
+
 def training_words(training: Training, evidence: Evidence) -> Html:
     run = evidence.newest(training.name)
     if run is None:
-        return say('Not trained yet: {}', code(training.command))
+        return untrained(training, evidence)
     optimizer = run.log.get('optimizer', {}).get('name', 'an optimizer that is not recorded')
     words = say('Trained for {} epochs with {}', run.epochs(), optimizer)
     if run.log.get('seconds'):
         words = say('{} in {}', words, run.duration())
     accuracy = findings.curve(run.log, 'train_acc')
     if accuracy is not None:
-        ends = ((0, 1), (-1, len(accuracy)))
-        first, last = (run.source.show(run.log['train_acc'][i], '{:.2f}%', f'train_acc[{epoch}]') for i, epoch in ends)
+        first, last = (digits(accuracy[epoch], '{:.2f}%') for epoch in (0, -1))
         words = say('{}; the training accuracy goes from {} to {}', words, first, last)
     return say('{}.{}', words, evidence.marks_of(run))
 
@@ -157,7 +158,7 @@ def training_words(training: Training, evidence: Evidence) -> Html:
 def sense_of_the_log(evidence: Evidence) -> Html:
     run = evidence.newest(FAKES.name)
     if run is None:
-        return say('No log yet: {}', code(FAKES.command))
+        return untrained(FAKES, evidence)
     keys = [f'{part}_{quantity}' for part in ('train', 'val', 'test') for quantity in ('loss', 'acc')]
     curves = {key: findings.curve(run.log, key) for key in keys}
     odd = [
@@ -177,7 +178,7 @@ def sense_of_the_log(evidence: Evidence) -> Html:
 
 def course_words(training: Training, evidence: Evidence) -> Html:
     run = evidence.newest(training.name)
-    return findings.course(run) if run else say('Not trained yet: {}', code(training.command))
+    return findings.course(run) if run else untrained(training, evidence)
 
 
 def why_mirrored(evidence: Evidence) -> Html:
@@ -191,7 +192,7 @@ def why_mirrored(evidence: Evidence) -> Html:
         return words
     values = auc_of_each(scored.record)
     total = values['first'] + values['second']
-    shown = scored.source.show(total, '{:.3f}', 'auc of first + second')
+    shown = digits(total, '{:.3f}')
     if abs(total - 1) <= findings.ONE:
         return say('{} Here the two AuCs add up to {}.', words, shown)
     return say('{} Here the two AuCs add up to {} and not to 1: the outputs are no exact opposites.', words, shown)
@@ -234,7 +235,7 @@ def why_better(evidence: Evidence) -> Html | str:
     if None in both or any(scored.reason or not scored.interval for scored in both):
         return ''
     simple, xception = both
-    shown = [scored.source.show(scoring.auc(scored.labels, scored.logits), '{:.3f}', 'auc') for scored in both]
+    shown = [digits(scoring.auc(scored.labels, scored.logits), '{:.3f}') for scored in both]
     same = len({scored.record.get('data_fingerprint') for scored in both}) == 1
     compared = say(
         '{}SimpleNet has AuC {} and XceptionBased {}.', 'On the same data ' if same else 'On data that differ ', *shown
@@ -243,9 +244,9 @@ def why_better(evidence: Evidence) -> Html | str:
         return say('{} XceptionBased is the worse one here, so there is no better result to explain.', compared)
     if simple.interval[1] >= xception.interval[0]:
         return say('{} Their 95% intervals overlap, so there is no better result to explain.', compared)
-    networks, source = evidence.parameters.get('networks', {}), Source('nof_params.json')
+    networks = evidence.parameters.get('networks', {})
     counts = {name: networks.get(name) for name in ('SimpleNet', 'XceptionBased')}
-    sizes = [source.show(count, '{:,}', name) for name, count in counts.items()]
+    sizes = [digits(count, '{:,}') for name, count in counts.items()]
     parameters = say('The numbers of parameters are {} and {}. ', *sizes) if all(counts.values()) else ''
     return say(
         '{} {}What differs besides: depth, separable convolutions that keep fine texture for longer, and, where the '
@@ -277,7 +278,8 @@ def maps_words(evidence: Evidence) -> Html:
 
 def grad_cam_package(evidence: Evidence) -> Html:
     try:
-        return say('The package grad-cam {} is among the requirements and installed.', metadata.version('grad-cam'))
+        version = element('span', metadata.version('grad-cam'), **UNCHECKED)
+        return say('The package grad-cam {} is among the requirements and installed.', version)
     except metadata.PackageNotFoundError:
         return say('It is not installed here: {}', code('pip install grad-cam'))
 
@@ -288,7 +290,7 @@ def bonus_words(evidence: Evidence) -> Html:
         'picture. A seam or a blurred patch may lie anywhere, and the maximum finds a single spot that differs. '
         'Separable convolutions and the missing dense layers keep it small. How its weights were made: '
         'checkpoints/bonus.md.{}',
-        evidence.marks('fakes_dataset'),
+        evidence.marks('fakes_dataset', source=evidence.bonus.get('data_source')),
     )
 
 
@@ -442,13 +444,13 @@ def measured(question: Question, evidence: Evidence) -> Html:
     if not path.exists():
         return say('not known yet; run {}', code(question.command))
     if str(path) in evidence.broken:
-        return say('{}', evidence.broken[str(path)])
+        return say('no answer: {}', evidence.broken[str(path)])
     try:
         return question.answer(evidence, path)
     except UserError as error:
-        return say('{}', error)
+        return say('no answer: {}', error)
     except (KeyError, TypeError, ValueError) as error:
-        return say('{} is not as expected ({}); run {}', path, repr(error), code(question.command))
+        return say('no answer: {} is not as expected ({}); run {}', path, repr(error), code(question.command))
 
 
 # --- the part of the report ------------------------------------------------------------------------------------------
@@ -462,7 +464,7 @@ def still_open(evidence: Evidence, album: Album) -> list[Question]:
         return (
             bool(question.record and (not record.exists() or str(record) in evidence.broken))
             or bool(question.training and not evidence.newest(question.training.name))
-            or any(not album.has(figure.file) for figure in question.figures)
+            or any(not album.has(figure.file, figure.of) for figure in question.figures)
         )
 
     return [question for question in QUESTIONS if is_open(question)]
@@ -470,7 +472,18 @@ def still_open(evidence: Evidence, album: Album) -> list[Question]:
 
 def part(evidence: Evidence, album: Album) -> Html:
     shown: set[str] = set()
-    return joined(one(question, evidence, album, shown) for question in QUESTIONS)
+    return sections(
+        evidence,
+        *(
+            (f'q{question.number}', title(question), partial(one, question, evidence, album, shown))
+            for question in QUESTIONS
+        ),
+    )
+
+
+def title(question: Question) -> Html:
+    number = f'Question {question.number}' if question.number.isdigit() else 'Bonus'
+    return joined([element('span', number, class_='count'), ' ', question.asks])
 
 
 def one(question: Question, evidence: Evidence, album: Album, shown: set[str]) -> Html:
@@ -486,10 +499,9 @@ def one(question: Question, evidence: Evidence, album: Album, shown: set[str]) -
         shown.add(figure.file)
         figures.append(picture(figure, evidence, album))
     listings = [listing(file, name) for file, name in question.shows]
-    title = f'Question {question.number}' if question.number.isdigit() else 'Bonus'
-    title = joined([element('span', title, class_='count'), ' ', question.asks])
-    figures = element('div', *figures, class_='figures') if figures else ''
-    return section(3, f'q{question.number}', title, answer, paragraph(words), *listings, figures)
+    return joined([
+        answer, paragraph(words), *listings, element('div', *figures, class_='figures') if figures else ''
+    ])  # fmt: skip
 
 
 def capitalised(text: Html) -> Html:
@@ -508,14 +520,13 @@ def marks_of(question: Question, evidence: Evidence) -> Html:
 def picture(figure: Figure, evidence: Evidence, album: Album) -> Html:
     training = figure.training
     if training is None:
-        return album.show(
-            figure.file, joined([figure.caption, evidence.marks('fakes_dataset')]), figure.caption, figure.command
-        )
+        marks = all_marks(evidence.marks(name) for name in ('fakes_dataset', 'synthetic_dataset'))
+        return album.show(figure.file, joined([figure.caption, marks]), figure.caption, figure.command)
     run = evidence.newest(training.name)
     marks = evidence.marks_of(run) if run else evidence.marks(training.dataset)
     caption = f'{figure.caption}: {training.model} on {training.dataset}'
     wide = 'pairs' in figure.file  # a page of small pictures
-    return album.show(figure.file, joined([caption, marks]), caption, figure.command, wide)
+    return album.show(figure.file, joined([caption, marks]), caption, figure.command, wide, figure.of)
 
 
 def listing(file: str, name: str) -> Html:

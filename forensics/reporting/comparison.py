@@ -1,17 +1,31 @@
 """Every training and every detector, beside each other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 
 from forensics.judging import comparing, plots, scoring
 from forensics.judging.benchmark_figures import LINE_COLOURS
+from forensics.judging.benchmark_kinds import GAP, NAMES
 from forensics.judging.benchmark_table import CONSTANT
 from forensics.reporting import findings
 from forensics.reporting.album import Album
-from forensics.reporting.evidence import Evidence, Run, Scored
-from forensics.reporting.page import DASH, Html, Source, code, element, joined, paragraph, say, section, table
+from forensics.reporting.evidence import Evidence, Run, Scored, sections
+from forensics.reporting.page import (
+    DASH,
+    Html,
+    all_marks,
+    code,
+    digits,
+    element,
+    joined,
+    mark,
+    paragraph,
+    say,
+    span,
+    table,
+)
 
 SIMPLE_NET = 'checkpoints/fakes_dataset_SimpleNet_Adam.pt'
 TRAIN = 'python train_main.py -d fakes_dataset -m SimpleNet --lr 0.001 -b 32 -e 5 -o Adam'
@@ -23,14 +37,15 @@ COURSES = 40  # sentences about trainings; more nobody reads
 
 
 def part(evidence: Evidence, album: Album) -> Html:
-    return joined([
-        section(3, 'trainings', 'Every training', trainings(evidence)),
-        section(3, 'curves', 'Curves over one another', epochs(evidence, album)),
-        section(3, 'roc-det', 'ROC and DET of all detectors', roc_and_det(evidence, album)),
-        section(3, 'cross', 'Databases never trained on', *tried(evidence, cross)),
-        section(3, 'robustness', 'Perturbed pictures', *tried(evidence, robustness, album)),
-        section(3, 'pairs', 'Is one better than another?', pairs(evidence, album)),
-    ])  # fmt: skip
+    return sections(
+        evidence,
+        ('trainings', 'Every training', lambda: trainings(evidence)),
+        ('curves', 'Curves over one another', lambda: epochs(evidence, album)),
+        ('roc-det', 'ROC and DET of all detectors', lambda: roc_and_det(evidence, album)),
+        ('cross', 'Databases never trained on', lambda: joined([*tried(evidence, cross), *tried(evidence, kinds)])),
+        ('robustness', 'Perturbed pictures', lambda: joined(tried(evidence, robustness, album))),
+        ('pairs', 'Is one better than another?', lambda: pairs(evidence, album)),
+    )
 
 
 def missing(what: str, command: str) -> Html:
@@ -52,12 +67,12 @@ def trainings(evidence: Evidence) -> Html:
         'training', 'data set', 'model', 'backbone weights', 'parameters', 'epochs', 'time', 'best validation', 'test',
         'one answer', 'AuC (95% interval)', 'EER',
     )  # fmt: skip
-    rows = [training_row(run, evidence) for run in evidence.runs]
+    rows = evidence.each(evidence.runs, lambda run: training_row(run, evidence))
     note = (
         'Accuracies in percent; "test" is that at the epoch of the best validation accuracy, "one answer" that of '
         'always naming the larger class. AuC and EER are derived from the scores in out/scores; intervals are those '
         'that numerical_analysis.py or train_svm.py recorded. Parameters are those that were trained. A dash: not '
-        'recorded, or not scored yet: '
+        'recorded, or this training was not scored on these data: '
     )
     return joined([table('Every training found in out/', head, rows, words=4), paragraph(note, code(ANALYSE))])
 
@@ -66,31 +81,31 @@ def training_row(run: Run, evidence: Evidence) -> list:
     log, scored = run.log, evidence.scores_of(run)
     auc, interval, eer = DASH, '', DASH
     if scored and not scored.reason:
-        auc = scored.source.show(scored.auc, '{:.3f}', 'auc')
-        eer = scored.source.show(scoring.equal_error_rate(scored.labels, scored.logits), '{:.1%}', 'eer')
+        auc = digits(scored.auc, '{:.3f}')
+        eer = digits(scoring.equal_error_rate(scored.labels, scored.logits), '{:.1%}')
         interval = recorded_interval(run, scored, evidence)
     return [
         joined([element('a', run.title, href=f'#{run.anchor}'), evidence.marks_of(run)]), log['dataset'], log['model'],
         run.facts.get('backbone_weights') or DASH, parameters(run, evidence), run.epochs(), run.duration(),
         run.validation('{:.2f}'), run.test_accuracy('{:.2f}'),
-        run.source.show(scoring.run_constant_accuracy(log), '{:.2f}', 'accuracy of a constant predictor'),
+        digits(scoring.run_constant_accuracy(log), '{:.2f}'),
         joined([auc, interval]), eer,
     ]  # fmt: skip
 
 
 def parameters(run: Run, evidence: Evidence) -> Html:
     if run.facts.get('parameters'):
-        return run.source.show(run.facts['parameters'], '{:,}', 'parameters')
+        return digits(run.facts['parameters'], '{:,}')
     counted = evidence.parameters.get('networks', {}).get(run.log['model'])
-    return Source('nof_params.json').show(counted, '{:,}', run.log['model'])
+    return digits(counted, '{:,}')
 
 
 def recorded_interval(run: Run, scored: Scored, evidence: Evidence) -> Html:
     """The interval of the AuC, as the command that computed it recorded it for the same checkpoint."""
     ends = evidence.metrics_of(scored).get('metrics', {}).get('auc', {}).get('interval')
     if ends:
-        return Source(f'metrics/{scored.source.name}').interval(ends, '{:.3f}', 'auc')
-    return run.source.interval(run.log.get('test_auc_interval'), '{:.3f}', 'test_auc_interval')
+        return span(ends, '{:.3f}')
+    return span(run.log.get('test_auc_interval'), '{:.3f}')
 
 
 # --- figures of all --------------------------------------------------------------------------------------------------
@@ -104,18 +119,15 @@ def epochs(evidence: Evidence, album: Album) -> Html:
     marks = all_marks(evidence.marks_of(run) for run in best)
     caption = say('Validation accuracy and loss over the epochs{}{}', left_out(len(runs)), marks)
     figure = album.draw(lambda: plot_epochs(best), caption, 'Validation accuracy and loss over the epochs')
-    courses = [(joined([run.title, evidence.marks_of(run)]), findings.course(run)) for run in runs[:COURSES]]
+    courses = evidence.each(
+        runs[:COURSES], lambda run: (joined([run.title, evidence.marks_of(run)]), findings.course(run))
+    )
     title = 'How each training went' + (f': the first {COURSES} of {len(runs)}' if len(runs) > COURSES else '')
     return joined([figure, table(title, ('training', 'course'), courses, words=2)])
 
 
 def left_out(number: int) -> str:
     return f': the best {LINES} of {number}' if number > LINES else ''
-
-
-def all_marks(marks: Iterable[Html]) -> Html:
-    """Each mark once."""
-    return joined(dict.fromkeys(mark for mark in marks if mark))
 
 
 def plot_epochs(runs: Sequence[Run]):
@@ -177,7 +189,13 @@ def benchmark_rows(evidence: Evidence) -> list[dict]:
 
 def benchmark_marks(evidence: Evidence, row: dict) -> Html:
     facts = evidence.benchmark['datasets'].get(row['dataset'], {})
-    return evidence.marks(row['dataset'], facts.get('data_fingerprint'), row['backbone_weights'])
+    training = {'backbone_weights': row['backbone_weights'], **training_of(evidence.benchmark, row['detector'])}
+    return evidence.marks(row['dataset'], facts.get('data_fingerprint'), training)
+
+
+def training_of(record: dict, detector: str) -> dict:
+    """What a comparison, or the benchmark, says of a detector's training."""
+    return {'detector': detector, **(record.get('detectors') or {}).get(detector, {})}
 
 
 def cross(evidence: Evidence) -> Html:
@@ -196,10 +214,29 @@ def cross(evidence: Evidence) -> Html:
 
 
 def cross_cell(evidence: Evidence, row: dict) -> Html:
-    source, key = Source('benchmark.json'), f'{row["detector"]} on {row["dataset"]}: auc'
-    auc = source.show(row['auc'], '{:.3f}', key)
-    interval = source.interval((row['auc_low'], row['auc_high']), '{:.3f}', key)
+    auc = digits(row['auc'], '{:.3f}')
+    interval = span((row['auc_low'], row['auc_high']), '{:.3f}')
     return joined([element('strong', auc) if row['own'] else auc, interval, benchmark_marks(evidence, row)])
+
+
+def kinds(evidence: Evidence) -> Html:
+    """Leave one kind out."""
+    rows = evidence.benchmark.get('kinds') or []
+    cells = {(row['detector'], row['dataset']): kind_cell(row) for row in rows}
+    lines = []
+    for detector in dict.fromkeys(row['detector'] for row in rows):
+        judged = [row | {'dataset': name} for row in rows if row['detector'] == detector for name in row['datasets']]
+        marks = all_marks(benchmark_marks(evidence, row) for row in judged)
+        lines.append((joined([detector, marks]), *(cells.get((detector, name), DASH) for name in NAMES)))
+    caption = 'Mean AuC over the data sets whose kind of fakes the detector was trained on, and of kinds it never saw'
+    return table(caption, ('detector', *NAMES), lines)
+
+
+def kind_cell(row: dict) -> Html:
+    """A mean, or the gap between the two, and the kinds that are in it."""
+    value = digits(row['auc'], '{:+.3f}' if row['dataset'] == GAP else '{:.3f}')
+    interval = span((row['auc_low'], row['auc_high']), '{:.3f}')
+    return joined([value, interval, f' [{row["kind"]}]' if row['kind'] else ''])
 
 
 def robustness(evidence: Evidence, album: Album) -> Html:
@@ -217,7 +254,10 @@ def robustness(evidence: Evidence, album: Album) -> Html:
         lines.append((joined([detector, benchmark_marks(evidence, first)]), dataset, *values))
     marks = all_marks(benchmark_marks(evidence, row) for row in perturbed)
     caption = say('AuC against the strength of the perturbation{}', marks)
-    figure = album.show('benchmark_perturbations.png', caption, 'AuC against the strength of each perturbation')
+    names = list(dict.fromkeys(row['detector'] for row in rows))
+    command = evidence.benchmark.get('command', BENCHMARK)
+    alt = 'AuC against the strength of each perturbation'
+    figure = album.show('benchmark_perturbations.png', caption, alt, command, of=names)
     return joined(
         [table('AuC on perturbed test pictures', ('detector', 'data set', *conditions), lines, words=2), figure]
     )
@@ -230,8 +270,7 @@ def condition(row: dict) -> str:
 def perturbed_cell(row: dict | None) -> Html:
     if row is None:
         return Html(DASH)
-    key = f'{row["detector"]} on {row["dataset"]}' + (f', {condition(row)}' if row['perturbation'] else '')
-    return Source('benchmark.json').show(row['auc'], '{:.3f}', f'{key}: auc')
+    return digits(row['auc'], '{:.3f}')
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------
@@ -239,7 +278,7 @@ def perturbed_cell(row: dict | None) -> Html:
 
 MOST_PAIRS = 100  # of a data set, in the report
 PAIR_HEAD = (
-    'first, second', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
+    'first, second', 'so', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
     'p (McNemar)',
 )  # fmt: skip
 
@@ -260,40 +299,50 @@ def benchmark_pairs(evidence: Evidence) -> Html:
     for dataset in dict.fromkeys(row['dataset'] for row in rows):
         facts = evidence.benchmark['datasets'].get(dataset, {})
         marks = evidence.marks(dataset, facts.get('data_fingerprint'))
-        caption = say("{}, test, all pairs of the benchmark's detectors: the second less the first{}", dataset, marks)
+        caption = f"{dataset}, test, all pairs of the benchmark's detectors: the second less the first"
         own = [row for row in rows if row['dataset'] == dataset]
-        rest = len(own) - MOST_PAIRS
-        own = sorted(own, key=lambda row: -abs(row['metrics']['auc']['difference'] or 0))[:MOST_PAIRS]
-        lines = [[*pair_row(Source(f'benchmark.json, {dataset}'), row), comparing.verdict(row)] for row in own]
-        tables.append(table(caption, (*PAIR_HEAD, 'so'), lines))
-        if rest > 0:
-            tables.append(paragraph(f'The {MOST_PAIRS} largest differences; {rest} more: out/benchmark_pairs.csv.'))
+        tables.append(pair_table(caption, marks, own, evidence.benchmark, evidence, 'out/benchmark_pairs.csv'))
     return joined(tables)
 
 
 def compared(name: str, evidence: Evidence, album: Album) -> Html:
-    record, source = evidence.comparisons[name], Source(f'comparisons/{name}.json')
+    record = evidence.comparisons[name]
     marks = evidence.marks(str(record.get('dataset')), record.get('data_fingerprint'))
-    caption = say('{}, {}: the second less the first{}', record.get('dataset'), record.get('condition'), marks)
-    parts = [table(caption, PAIR_HEAD, [pair_row(source, row) for row in record['pairs']])]
-    parts += [paragraph(comparing.verdict(row)) for row in record['pairs']]
-    caption = joined([f'Where the two disagree most: {name}', marks])
+    caption = f'{record.get("dataset")}, {record.get("condition")}: the second less the first'
+    found = pair_table(caption, marks, record['pairs'], record, evidence, f'out/comparisons/{name}.json')
+    file, names = f'{name}_disagreements.png', [record['pairs'][0][place] for place in ('first', 'second')]
+    if not album.has(file):
+        return found
+    of_both = all_marks([marks, *(evidence.marks_of_training(training_of(record, each), True) for each in names)])
+    caption = joined([f'Where the two disagree most: {name}', of_both])
     alt = 'The images on which the two detectors disagree most'
-    return joined([*parts, album.show(f'{name}_disagreements.png', caption, alt)])
+    return joined([found, album.show(file, caption, alt, record.get('command', COMPARE), of=names)])
 
 
-def pair_row(source: Source, row: dict) -> list:
-    names, auc, right = f'{row["first"]}, {row["second"]}', row['metrics']['auc'], row['mcnemar']
+def pair_table(caption: str, marks: Html, rows: list[dict], record: dict, evidence: Evidence, rest_in: str) -> Html:
+    """The largest differences; the others stand in a file. `marks` are those of the data."""
+    drawn = mark('demo data') in marks
+    shown = sorted(rows, key=lambda row: -abs(row['metrics']['auc']['difference'] or 0))[:MOST_PAIRS]
 
-    def show(value, form: str, key: str) -> Html:
-        return source.show(value, form, f'{names}: {key}')
+    def named(row: dict, place: str) -> Html:
+        return joined([row[place], evidence.marks_of_training(training_of(record, row[place]), drawn)])
 
-    interval = source.interval(auc['interval'], '{:+.3f}', f'{names}: auc difference')
+    def line(row: dict) -> list:
+        names = joined([named(row, 'first'), ', ', named(row, 'second')])
+        return [names, comparing.verdict(row), *pair_numbers(row)]
+
+    lines = [line(row) for row in shown]
+    rest = len(rows) - len(shown)
+    note = paragraph(f'The {MOST_PAIRS} largest differences; {rest} more: {rest_in}.') if rest else ''
+    return joined([table(joined([caption, marks]), PAIR_HEAD, lines, words=2), note])
+
+
+def pair_numbers(row: dict) -> list[Html]:
+    auc, right = row['metrics']['auc'], row['mcnemar']
     return [
-        names,
-        joined([show(auc['difference'], '{:+.3f}', 'auc difference'), interval]),
-        show(row.get('holm_p'), '{:.2g}', 'holm_p'),
-        show(right['first_only'], '{}', 'first_only'),
-        show(right['second_only'], '{}', 'second_only'),
-        show(right['p'], '{:.2g}', 'mcnemar p'),
+        joined([digits(auc['difference'], '{:+.3f}'), span(auc['interval'], '{:+.3f}')]),
+        digits(row.get('holm_p'), '{:.2g}'),
+        digits(right['first_only'], '{}'),
+        digits(right['second_only'], '{}'),
+        digits(right['p'], '{:.2g}'),
     ]

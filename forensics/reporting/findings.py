@@ -6,7 +6,7 @@ import numpy as np
 
 from forensics.judging import scoring
 from forensics.reporting.evidence import Run, Scored
-from forensics.reporting.page import Html, say
+from forensics.reporting.page import Html, digits, say
 
 CONSTANT_SHARE = 0.98  # from this share of equal decisions on, a classifier is called constant
 # A validation loss has risen if it ends higher than its lowest by this share of it, and by this much.
@@ -44,7 +44,7 @@ def curve(log: dict, key: str) -> np.ndarray | None:
 
 def course(run: Run) -> Html:
     """How the training went: overfitting, hardly any learning, or neither."""
-    log, source = run.log, run.source
+    log = run.log
     train, val = curve(log, 'train_loss'), curve(log, 'val_loss')
     if train is None or val is None or len(train) != len(val):
         return Html('The losses of this run are incomplete, so that nothing is said of its course.')
@@ -52,22 +52,22 @@ def course(run: Run) -> Html:
         return Html('One epoch alone shows no course.')
 
     def loss(part: str, epoch: int) -> Html:
-        return source.show(log[f'{part}_loss'][epoch], '{:.3f}', f'{part}_loss[{epoch + 1}]')
+        return digits(log[f'{part}_loss'][epoch], '{:.3f}')
 
     last, lowest, since = len(val) - 1, int(np.argmin(val)), overfits_from(log)
     if since:
         return say(
             'It overfits from epoch {}: the validation loss is lowest after epoch {} ({}) and ends at {}, while the '
             'training loss goes on falling from {} to {}.',
-            source.show(since, '{}', 'overfits from'), source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'),
+            digits(since, '{}'), digits(lowest + 1, '{}'),
             loss('val', lowest), loss('val', last), loss('train', lowest), loss('train', last),
         )  # fmt: skip
     if val[lowest] > blind_loss(run) * (1 - FALL):
         return say(
             'It learns nothing that holds on validation: that loss is lowest after epoch {} ({}), where giving all '
             'images the same P(fake) has {}; the training loss goes from {} to {}.',
-            source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'), loss('val', lowest),
-            source.show(blind_loss(run), '{:.3f}', 'val_loss of one answer'), loss('train', 0), loss('train', last),
+            digits(lowest + 1, '{}'), loss('val', lowest),
+            digits(blind_loss(run), '{:.3f}'), loss('train', 0), loss('train', last),
         )  # fmt: skip
     if train[last] >= train[0]:
         return say(
@@ -77,8 +77,8 @@ def course(run: Run) -> Html:
     return say(
         'It learns, and no overfitting shows within {} epochs: the training loss falls from {} to {}, the validation '
         'loss goes from {} to {} and is lowest ({}) after epoch {}.',
-        source.show(len(val), '{}', 'epochs'), loss('train', 0), loss('train', last), loss('val', 0), loss('val', last),
-        loss('val', lowest), source.show(lowest + 1, '{}', 'epoch of the lowest val_loss'),
+        digits(len(val), '{}'), loss('train', 0), loss('train', last), loss('val', 0), loss('val', last),
+        loss('val', lowest), digits(lowest + 1, '{}'),
     )  # fmt: skip
 
 
@@ -97,19 +97,14 @@ def kind_of(scored: Scored) -> str:
 
 
 def kind_of_classifier(scored: Scored) -> Html:
-    labels, logits, source = scored.labels, scored.logits, scored.source
+    labels, logits = scored.labels, scored.logits
     decision, share = scoring.commonest_decision(logits > 0) or ('nothing', 0.0)
     measured = say(
         '{} of the {} test images are called {}',
-        source.show(share, '{:.1%}', 'share of the commonest decision'),
-        source.show(len(labels), '{}', 'images'), decision,
+        digits(share, '{:.1%}'), digits(len(labels), '{}'), decision,
     )  # fmt: skip
     if scored.interval:
-        auc = source.show(scored.auc, '{:.3f}', 'auc')
-        low, high = (
-            source.show(end, '{:.3f}', f'auc over images, end {end_number}')
-            for end_number, end in enumerate(scored.interval, 1)
-        )
+        auc, low, high = (digits(value, '{:.3f}') for value in (scored.auc, *scored.interval))
         measured = say('{}, AuC {} (95%: {} to {})', measured, auc, low, high)
     words = {
         'constant': 'a constant predictor', 'chance': 'no better than chance', 'telling': 'no constant predictor',

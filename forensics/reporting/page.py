@@ -1,9 +1,9 @@
-"""The pieces of an HTML page. What is not `Html` already is escaped; a number says which record it comes from."""
+"""The pieces of an HTML page, and what differs between two pages. What is not `Html` already is escaped."""
 
 import html
-import math
 import re
 from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 from html.parser import HTMLParser
 
 DASH = '–'
@@ -51,6 +51,11 @@ def mark(text: str, kind: str = 'caution') -> Html:
     return joined([' ', element('span', text, class_=f'mark {kind}')])
 
 
+def all_marks(marks: Iterable[Html]) -> Html:
+    """Each mark once."""
+    return joined(dict.fromkeys(Html(each) for several in marks for each in re.findall('.*?</span>', several)))
+
+
 def table(caption, head: Sequence[str], rows: Iterable[Sequence], words: int = 1) -> Html:
     """A table that scrolls in a box of its own; after the first `words` columns come numbers."""
 
@@ -77,24 +82,16 @@ def section(level: int, identifier: str, title, *parts) -> Html:
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-class Source:
-    """A record; `show` writes one of its numbers. Its name is the record's place below the folder of records."""
+def digits(value: float | int | None, form: str) -> Html:
+    """The number as people read it."""
+    return Html(DASH) if value is None else escaped(form.format(value))
 
-    def __init__(self, name: str):
-        self.name = name
 
-    def show(self, value: float | int | None, form: str, key: str) -> Html:
-        """The number as people read it, in a tag with its exact value and where it stands."""
-        if value is None:
-            return Html(DASH)
-        return element('data', form.format(value), value=repr(value), data_source=f'{self.name}: {key}')
-
-    def interval(self, ends: Sequence[float] | None, form: str, key: str) -> Html:
-        """' (low to high)', or nothing where there is no interval."""
-        if not ends or None in ends:
-            return Html('')
-        low, high = (self.show(end, form, f'{key} {name}') for end, name in zip(ends, ('low', 'high'), strict=True))
-        return say(' ({} to {})', low, high)
+def span(ends: Sequence[float] | None, form: str) -> Html:
+    """' (low to high)', or nothing where there is no interval."""
+    if not ends or None in ends:
+        return Html('')
+    return say(' ({} to {})', *(digits(end, form) for end in ends))
 
 
 def as_text(content: Html) -> str:
@@ -102,35 +99,65 @@ def as_text(content: Html) -> str:
     return html.unescape(re.sub('<[^>]+>', '', re.sub('</?code>', '`', content)))
 
 
-class NumberReader(HTMLParser):
+# --- comparing two pages ---------------------------------------------------------------------------------------------
+
+
+UNCHECKED = {'data_unchecked': ''}  # attributes of what hangs on more than the records: figures, installed packages
+NOT_READ = ('style', 'script', 'details', 'figure')  # details hold listings of the code
+LINES = ('p', 'li', 'tr', 'caption', 'summary', 'h1', 'h2', 'h3')
+
+
+class LineReader(HTMLParser):
+    """The text of a page that hangs on records: {title of its section: its lines}."""
+
     def __init__(self):
         super().__init__()
-        self.numbers: dict[str, str] = {}
+        self.found: dict[str, list[str]] = {'': ['']}
+        self.unread: list[str] = []  # the tags that are open inside of what is not read
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        if tag == 'data' and found.get('data-source'):
-            self.numbers[found['data-source']] = found.get('value') or ''
+        if self.unread or tag in NOT_READ or 'data-unchecked' in dict(attrs):
+            self.unread += [tag] if tag not in ('img', 'meta', 'br') else []
+        elif tag in LINES:
+            self._lines().append('')
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.unread:
+            self.unread.pop()
+        elif tag in ('td', 'th'):
+            self.handle_data(' ')
+        elif tag in ('h2', 'h3'):
+            title, self._lines()[-1] = self._lines()[-1].strip(), ''
+            self.found.setdefault(title, [''])
+
+    def handle_data(self, data: str) -> None:
+        if not self.unread:
+            self._lines()[-1] += data
+
+    def _lines(self) -> list[str]:
+        return self.found[next(reversed(self.found))]
 
 
-def numbers_in(page: str) -> dict[str, str]:
-    """{source: exact value} of every number in the page."""
-    reader = NumberReader()
+def lines_of(page: str) -> dict[str, list[str]]:
+    reader = LineReader()
     reader.feed(page)
-    return reader.numbers
+    return {title: [' '.join(line.split()) for line in lines] for title, lines in reader.found.items()}
 
 
-def same(one: str | None, other: str | None) -> bool:
-    """Equal but for the last digits, in which processors differ."""
-    return one == other or None not in (one, other) and math.isclose(float(one), float(other), rel_tol=1e-9)
+def numbers_in(text: str) -> tuple[str, ...]:
+    """Every word that holds a digit: numbers, and fingerprints, commits, versions, command lines."""
+    return tuple(word.strip('.') for word in re.findall(r'[^\s(),;:]*\d[^\s(),;:]*', text))
 
 
 def changes(stored: str, now: str) -> list[str]:
-    """A line for each number that differs between two reports."""
-    before, after = numbers_in(stored), numbers_in(now)
-    lines = []
-    for source in sorted({**before, **after}):
-        old, new = before.get(source), after.get(source)
-        if not same(old, new):
-            lines.append(f'{source}: {"not in the report" if old is None else old} -> {"gone" if new is None else new}')
-    return lines
+    """The lines whose numbers differ between two reports, each '- as stored' or '+ as it is now'."""
+    before, after, found = lines_of(stored), lines_of(now), []
+    for title in {**before, **after}:
+        old, new = ([line for line in page.get(title, []) if numbers_in(line)] for page in (before, after))
+        matcher = SequenceMatcher(None, [*map(numbers_in, old)], [*map(numbers_in, new)], autojunk=False)
+        lines = []
+        for same, start, end, new_start, new_end in matcher.get_opcodes():
+            if same != 'equal':
+                lines += [f'- {line}' for line in old[start:end]] + [f'+ {line}' for line in new[new_start:new_end]]
+        found += [f'{title}:', *lines] if lines else []
+    return found

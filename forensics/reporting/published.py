@@ -5,8 +5,20 @@ from typing import NamedTuple
 from forensics import records
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import missing
-from forensics.reporting.evidence import Evidence, Run
-from forensics.reporting.page import DASH, Html, Source, code, element, joined, mark, paragraph, say, section, table
+from forensics.reporting.evidence import Evidence, Run, sections
+from forensics.reporting.page import (
+    DASH,
+    Html,
+    code,
+    digits,
+    element,
+    joined,
+    mark,
+    paragraph,
+    say,
+    span,
+    table,
+)
 
 SVM = 'python train_svm.py -d synthetic_dataset --features spectrum --all'
 SEARCH = 'python hyperparameter_search.py -d fakes_dataset -m CustomCNN --trials 20'
@@ -40,11 +52,13 @@ THEIRS = mark('theirs', 'theirs')
 
 
 def part(evidence: Evidence, album: Album) -> Html:
-    return joined([
-        section(3, 'kernels', 'Classical detectors: the kernel table', kernels(evidence, album)),
-        section(3, 'ablation', 'Hyper-parameters: the ablation table', ablation(evidence), approaches(evidence)),
-        section(3, 'theirs', 'What the student reports got', students(evidence)),
-    ])  # fmt: skip
+    searched = 'Hyper-parameters: the ablation table'
+    return sections(
+        evidence,
+        ('kernels', 'Classical detectors: the kernel table', lambda: kernels(evidence, album)),
+        ('ablation', searched, lambda: joined([ablation(evidence), approaches(evidence)])),
+        ('theirs', 'What the student reports got', lambda: students(evidence)),
+    )
 
 
 def kernels(evidence: Evidence, album: Album) -> Html:
@@ -60,19 +74,18 @@ def kernels(evidence: Evidence, album: Album) -> Html:
         file = records.figure_path('', dataset, 'spectrum', 'mean_spectra').name
         caption = joined([f'Mean spectra of {dataset}, train', evidence.marks(dataset)])
         figures.append(album.show(file, caption, f'Mean spectra of the real and of the fake images of {dataset}'))
-    rows = [kernel_row(run, evidence) for run in runs]
+    rows = evidence.each(runs, lambda run: kernel_row(run, evidence))
     return joined([table('Features and classifiers', head, rows, words=2), paragraph(LAB, THEIRS), *figures])
 
 
 def kernel_row(run: Run, evidence: Evidence) -> list:
-    show, log, arguments = run.source.show, run.log, run.facts.get('arguments') or {}
+    log, arguments = run.log, run.facts.get('arguments') or {}
     own = arguments.get('features') == 'spectrum'
     return [
-        joined([log['model'], evidence.marks_of(run)]), log['dataset'], show(log.get('cv_auc'), '{:.3f}', 'cv_auc'),
-        show(log.get('val_auc'), '{:.3f}', 'val_auc'),
-        joined([show(log.get('test_auc'), '{:.3f}', 'test_auc'),
-                run.source.interval(log.get('test_auc_interval'), '{:.3f}', 'test_auc_interval')]),
-        run.test_accuracy('{:.2f}'), show(log.get('test_constant_acc'), '{:.2f}', 'test_constant_acc'),
+        joined([log['model'], evidence.marks_of(run)]), log['dataset'], digits(log.get('cv_auc'), '{:.3f}'),
+        digits(log.get('val_auc'), '{:.3f}'),
+        joined([digits(log.get('test_auc'), '{:.3f}'), span(log.get('test_auc_interval'), '{:.3f}')]),
+        run.test_accuracy('{:.2f}'), digits(log.get('test_constant_acc'), '{:.2f}'),
         KERNELS.get(arguments.get('classifier'), DASH) if own else DASH,
     ]  # fmt: skip
 
@@ -85,23 +98,23 @@ def ablation(evidence: Evidence) -> Html:
     for name, trials in evidence.searches.items():
         dataset = name.removesuffix('_search')
         shown = f', the best {TRIALS} of {len(trials)} trials' if len(trials) > TRIALS else ''
-        title = f'Searched on {dataset}, validation{shown}; the test part was not looked at'
-        caption = joined([title, evidence.marks(dataset)])
-        rows = evidence.attempt(
-            f'{name}.csv', lambda name=name, trials=trials: [trial_row(name, row) for row in trials]
+        caption = f'Searched on {dataset}, validation{shown}; the test part was not looked at'
+        rows = evidence.each(
+            trials[:TRIALS], lambda row, dataset=dataset: trial_row(row, dataset, evidence), f'{name}.csv'
         )
-        tables.append(table(caption, head, (rows or [])[:TRIALS], words=5))
+        tables.append(table(caption, head, rows, words=5))
     return joined(tables)
 
 
-def trial_row(name: str, row: dict[str, str]) -> list:
+def trial_row(row: dict[str, str], dataset: str, evidence: Evidence) -> list:
     def show(column: str, form: str) -> Html:
-        value = float(row[column]) if row[column] else None
-        return Source(f'{name}.csv').show(value, form, f'{row["model"]} trial {row["trial"]}: {column}')
+        return digits(float(row[column]) if row[column] else None, form)
 
     dropout = f'{float(row["dropout"]):.1f}' if row['dropout'] else DASH
+    # A table of an older version has neither column.
+    marks = evidence.marks(dataset, None, {'backbone_weights': row.get('backbone_weights')}, row.get('data_source'))
     return [
-        row['optimizer'], row['model'], row['dense'] or DASH, dropout,
+        row['optimizer'], joined([row['model'], marks]), row['dense'] or DASH, dropout,
         {'True': 'yes', 'False': 'no'}[row['augmentation']], show('rate', '{:.3g}'), show('loss', '{:.3f}'),
         show('accuracy', '{:.2f}'), row['trial'],
     ]  # fmt: skip
@@ -122,8 +135,9 @@ def approaches(evidence: Evidence) -> Html:
 def students(evidence: Evidence) -> Html:
     rows = []
     for student in STUDENTS:
-        run = evidence.newest(records.run_name(student.dataset, student.model, 'Adam'))
-        ours = 'not trained yet' if run is None else say(
+        name = records.run_name(student.dataset, student.model, 'Adam')
+        run = evidence.newest(name)
+        ours = evidence.untrained(name) if run is None else say(
             '{} → {} (epoch {}){}', run.validation(), run.test_accuracy(), run.best_epoch(), evidence.marks_of(run)
         )  # fmt: skip
         rows.append((f'{student.model} on {student.dataset}', student.first, student.second, ours))

@@ -1,13 +1,12 @@
 """The whole page, from the evidence and the album."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from forensics.reporting import assignment, comparison, published, reproduction, trust
 from forensics.reporting.album import Album
 from forensics.reporting.evidence import UNEXPECTED, Evidence
-from forensics.reporting.page import Html, code, element, joined, paragraph, say, section
+from forensics.reporting.page import UNCHECKED, Html, all_marks, code, element, joined, paragraph, say, section
 
 CSS = (Path(__file__).parent / 'report.css').read_text(encoding='utf-8')
 TITLE = 'Facial-manipulation detection: the report'
@@ -15,19 +14,13 @@ TITLE = 'Facial-manipulation detection: the report'
 
 def build(evidence: Evidence, album: Album) -> str:
     parts = {
-        'assignment': ('1 The assignment', [lambda: assignment.part(evidence, album)]),
-        'comparison': (
-            '2 The comparison',
-            [lambda: comparison.part(evidence, album), lambda: published.part(evidence, album)],
-        ),
-        'trust': ('3 Trust', [lambda: trust.part(evidence, album)]),
+        'assignment': ('1 The assignment', assignment.part(evidence, album)),
+        'comparison': ('2 The comparison', comparison.part(evidence, album), published.part(evidence, album)),
+        'trust': ('3 Trust', trust.part(evidence, album)),
         # The last one, because it names what the others could not read.
-        'reproduction': ('4 Reproduction', [lambda: reproduction.part(evidence)]),
+        'reproduction': ('4 Reproduction', reproduction.part(evidence)),
     }
-    body = joined(
-        section(2, name, title, joined(written(evidence, title, work) for work in works))
-        for name, (title, works) in parts.items()
-    )
+    body = joined(section(2, name, title, *texts) for name, (title, *texts) in parts.items())
     page = joined([
         element('a', 'Skip to the content', href='#content', class_='skip'),
         element('header', element('h1', TITLE), summary(evidence, album)),
@@ -40,16 +33,6 @@ def build(evidence: Evidence, album: Album) -> str:
         f'<meta name="color-scheme" content="light dark">\n<title>{TITLE}</title>\n<style>\n{CSS}</style>\n</head>\n'
         f'<body>\n{page}\n</body>\n</html>\n'
     )
-
-
-def written(evidence: Evidence, title: str, work: Callable[[], Html]) -> Html:
-    """A part of the report; one that a record with something else inside stops is named, and the others come out."""
-    try:
-        return work()
-    except UNEXPECTED as error:
-        reason = f'"{title}" is not written, because a record holds something else than expected ({error!r})'
-        evidence.broken[title] = f'{reason}.'
-        return paragraph(f'{reason}. The last records to change are the first to look at.')
 
 
 def summary(evidence: Evidence, album: Album) -> Html:
@@ -71,7 +54,7 @@ def summary(evidence: Evidence, album: Album) -> Html:
     answered = say('{} of the {} questions, the bonus counted, are answered.', asked - len(open_ones), asked)
     if open_ones:
         answered = say('{} Open: {}; each names the line to type.', answered, links)
-    marks = comparison.all_marks(evidence.marks_of(run) for run in evidence.runs)
+    marks = all_marks(evidence.marks_of(run) for run in evidence.runs)
     caution = (
         paragraph('Read with care:', marks, '. ', element('a', 'What these words mean', href='#reading'))
         if marks
@@ -80,11 +63,11 @@ def summary(evidence: Evidence, album: Album) -> Html:
     skipped = ''
     if evidence.broken:
         skipped = paragraph(
-            say('{} records could not be read and are ', len(evidence.broken)),
+            say('Records left out, because they are bad or of another training: {}. They are ', len(evidence.broken)),
             element('a', 'named below', href='#skipped'),
             '.',
         )
-    return joined([paragraph(first), paragraph(answered), caution, skipped])
+    return joined([paragraph(first), element('p', answered, **UNCHECKED), caution, skipped])
 
 
 def contents(body: str) -> Html:

@@ -3,32 +3,39 @@
 import json
 import shlex
 
-from forensics.reporting.evidence import Evidence, Run
-from forensics.reporting.page import DASH, Html, bullets, code, element, joined, paragraph, section, table
+from forensics.reporting.evidence import Evidence, Run, sections
+from forensics.reporting.page import DASH, Html, bullets, code, element, joined, paragraph, table
 
 
 def part(evidence: Evidence) -> Html:
-    return joined([
-        section(3, 'runs', 'The trainings', trainings(evidence)),
-        section(3, 'data', 'The data', data(evidence)),
-        section(3, 'again', 'Everything anew', paragraph(
-            code('./run_me.sh'), ' runs every line of the assignment in order and ends with this report; ',
-            code('python make_report.py --check'), ' tells which numbers have changed since it was written.',
-        )),
-        section(3, 'skipped', 'Records that were skipped', skipped(evidence)),
-    ])  # fmt: skip
+    return sections(
+        evidence,
+        ('runs', 'The trainings', lambda: trainings(evidence)),
+        ('data', 'The data', lambda: data(evidence)),
+        ('again', 'Everything anew', anew),
+        ('skipped', 'Records that were left out', lambda: skipped(evidence)),
+    )
 
 
 def trainings(evidence: Evidence) -> Html:
-    rows = []
-    for run in evidence.runs:
-        name = element('span', run.title, evidence.marks_of(run), id=run.anchor)
-        seed, commit = run.facts.get('seed', DASH), run.facts.get('commit') or DASH
-        rows.append((name, code(command(run)), seed, commit, versions(run), run.duration()))
     head = ('training', 'command', 'seed', 'commit', 'versions', 'time')
+    rows = evidence.each(evidence.runs, lambda run: training_row(run, evidence))
     return table('Command lines, seeds, commits and versions', head, rows, words=6) or paragraph(
         'Nothing was trained yet.'
     )
+
+
+def training_row(run: Run, evidence: Evidence) -> list:
+    name = element('span', run.title, evidence.marks_of(run), id=run.anchor)
+    seed, commit = run.facts.get('seed', DASH), run.facts.get('commit') or DASH
+    return [name, code(command(run)), seed, commit, versions(run), run.duration()]
+
+
+def anew() -> Html:
+    return paragraph(
+        code('./run_me.sh'), ' runs every line of the assignment in order and ends with this report; ',
+        code('python make_report.py --check'), ' tells which numbers have changed since it was written.',
+    )  # fmt: skip
 
 
 TRAIN_MAIN = {
@@ -95,7 +102,7 @@ def data(evidence: Evidence) -> Html:
 
 def skipped(evidence: Evidence) -> Html:
     if not evidence.broken:
-        return paragraph('None: every record found could be read.')
+        return paragraph('None: every record found could be read, and is of the newest training of its name.')
     return bullets(
         f'{path}: {reason}' if path not in reason else reason for path, reason in sorted(evidence.broken.items())
     )

@@ -4,21 +4,22 @@ from forensics import records
 from forensics.judging import scoring
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import ANALYSE, missing
-from forensics.reporting.evidence import Evidence, Scored
-from forensics.reporting.page import Html, Source, bullets, element, joined, paragraph, say, section, table
+from forensics.reporting.evidence import Evidence, Scored, sections
+from forensics.reporting.page import Html, bullets, digits, element, joined, paragraph, say, span, table
 
 SHOWN = 8  # detectors with figures; a page of hundreds would be too large to send
 PROBLEMS = 15  # of a data set; the rest stays in its record
 
 
 def part(evidence: Evidence, album: Album) -> Html:
-    return joined([
-        section(3, 'calibration', 'Calibration, risk and coverage', calibration(evidence, album)),
-        section(3, 'audit', 'The data: leaks and shortcuts', audits(evidence, album)),
-        section(3, 'explanations', 'Explanations', explanations()),
-        section(3, 'reading', 'Demo data and random weights', reading(evidence)),
-        section(3, 'limits', 'Known limits', bullets(LIMITS)),
-    ])  # fmt: skip
+    return sections(
+        evidence,
+        ('calibration', 'Calibration, risk and coverage', lambda: calibration(evidence, album)),
+        ('audit', 'The data: leaks and shortcuts', lambda: audits(evidence, album)),
+        ('explanations', 'Explanations', lambda: joined([explanations(), faithfulness(evidence)])),
+        ('reading', 'Demo data and random weights', lambda: reading(evidence, album)),
+        ('limits', 'Known limits', lambda: bullets(LIMITS)),
+    )
 
 
 def calibration(evidence: Evidence, album: Album) -> Html:
@@ -33,7 +34,7 @@ def calibration(evidence: Evidence, album: Album) -> Html:
         'calibration error',
         'answered with at most 5% wrong',
     )
-    rows = [calibration_row(scored, evidence) for scored in sound]
+    rows = evidence.each(sound, lambda scored: calibration_row(scored, evidence))
     note = (
         'The threshold is on the logit of P(fake) and was chosen on validation, where numerical_analysis.py recorded '
         'one. Brier score and calibration error are 0 for a detector whose P(fake) can be taken at its word. The last '
@@ -41,20 +42,19 @@ def calibration(evidence: Evidence, album: Album) -> Html:
         'more than 5% of the answers are wrong.'
     )
     best = sorted(sound, key=lambda scored: -scored.auc)[:SHOWN]
-    figures = [figure for scored in best for figure in calibration_figures(scored, evidence, album)]
+    figures = evidence.each(best, lambda scored: joined(calibration_figures(scored, evidence, album)))
     shown = element('div', *figures, class_='figures') if any(figures) else ''
     return joined([table('How much P(fake) can be taken at its word', head, rows, words=2), paragraph(note), shown])
 
 
 def calibration_row(scored: Scored, evidence: Evidence) -> list:
-    metrics, show = evidence.metrics_of(scored), scored.source.show
+    metrics = evidence.metrics_of(scored)
     threshold = metrics.get('threshold') if metrics.get('threshold_from') == 'val' else None
     values = scoring.values(scored.labels, scored.logits, threshold or 0.0)
     return [
         joined([scored.detector, evidence.marks_of_scored(scored)]), scored.dataset,
-        Source(f'metrics/{scored.source.name}').show(threshold, '{:.3f}', 'threshold'),
-        show(values['brier'], '{:.3f}', 'brier'), show(values['calibration_error'], '{:.3f}', 'calibration_error'),
-        show(scoring.coverage_at_risk(scored.labels, scored.logits), '{:.0%}', 'coverage at 5% wrong'),
+        digits(threshold, '{:.3f}'), digits(values['brier'], '{:.3f}'), digits(values['calibration_error'], '{:.3f}'),
+        digits(scoring.coverage_at_risk(scored.labels, scored.logits), '{:.0%}'),
     ]  # fmt: skip
 
 
@@ -63,9 +63,12 @@ def calibration_figures(scored: Scored, evidence: Evidence, album: Album) -> lis
     if not scored.detector.startswith(f'{scored.dataset}_{model}_'):  # a figure's name tells only of the model
         return []
     figures = []
+    command = evidence.score_command(scored.detector, scored.dataset)
     for name, words in (('reliability', 'Reliability'), ('risk_and_coverage', 'Risk and coverage')):
         file, words = records.figure_path('', scored.dataset, model, name).name, f'{words}: {model} on {scored.dataset}'
-        figures.append(album.show(file, joined([words, evidence.marks_of_scored(scored)]), words))
+        caption = joined([words, evidence.marks_of_scored(scored)])
+        shown = album.show(file, caption, words, command, of=[scored.detector]) if album.has(file) else Html('')
+        figures.append(shown)
     return figures
 
 
@@ -79,27 +82,23 @@ def audits(evidence: Evidence, album: Album) -> Html:
 
 
 def audited(name: str, evidence: Evidence, album: Album) -> Html:
-    findings, source, marks = evidence.audits[name], Source(f'audits/{name}.json'), evidence.marks(name)
+    findings, marks = evidence.audits[name], evidence.marks(name)
     problems = findings['problems']
     counts = [
-        (
-            f'{dataset}, {part}',
-            *(source.show(both[kind], '{:,}', f'{dataset} {part} {kind}') for kind in ('real', 'fake')),
-        )
+        (f'{dataset}, {part}', *(digits(both[kind], '{:,}') for kind in ('real', 'fake')))
         for dataset, parts in findings['counts'].items()
         for part, both in parts.items()
     ]
     shortcuts = []
     for shortcut, auc in findings['shortcuts'].items():
-        key = f'shortcut {shortcut}'
-        interval = source.interval(findings['intervals'][shortcut], '{:.3f}', key)
-        shortcuts.append((shortcut.replace('_', ' '), joined([source.show(auc, '{:.3f}', key), interval])))
+        interval = span(findings['intervals'][shortcut], '{:.3f}')
+        shortcuts.append((shortcut.replace('_', ' '), joined([digits(auc, '{:.3f}'), interval])))
     title, alt = (
         f'{name}: how well a shortcut alone tells real from fake',
         f'The most similar pairs of pictures of {name}',
     )
     return joined([
-        paragraph(element('strong', name), marks, ', problems found: ', source.show(len(problems), '{}', 'problems')),
+        paragraph(element('strong', name), marks, ', problems found: ', digits(len(problems), '{}')),
         bullets([*problems[:PROBLEMS], *findings['notes']]),
         table(joined([f'{name}: images', marks]), ('part', 'real', 'fake'), counts),
         table(joined([title, marks]), ('shortcut', 'AuC (99% interval)'), shortcuts),
@@ -109,16 +108,18 @@ def audited(name: str, evidence: Evidence, album: Album) -> Html:
 
 def explanations() -> Html:
     saliency, grad_cam = (element('a', f'question {number}', href=f'#q{number}') for number in (32, 35))
-    return joined([
-        paragraph(say('The maps stand under {} and {}.', saliency, grad_cam)),
-        paragraph(
-            'How faithful they are was not measured: nothing here tells whether the score falls when what a map marks '
-            'is taken away. A map is a hint where to look, not a proof of what the network uses.'
-        ),
-    ])  # fmt: skip
+    return paragraph(say('The maps stand under {} and {}.', saliency, grad_cam))
 
 
-def reading(evidence: Evidence) -> Html:
+def faithfulness(evidence: Evidence) -> Html:
+    """Whether the maps mark what the network uses: the place for the records of such a measurement."""
+    return paragraph(
+        'How faithful they are was not measured: nothing here tells whether the score falls when what a map marks '
+        'is taken away. A map is a hint where to look, not a proof of what the network uses.'
+    )
+
+
+def reading(evidence: Evidence, album: Album) -> Html:
     """What the marks mean, for those that there are."""
     total = len(evidence.runs)
     marks = [evidence.marks_of(run) for run in evidence.runs]
@@ -128,7 +129,13 @@ def reading(evidence: Evidence) -> Html:
         if (number := sum(mark in each for each in marks))
     ]
     none = 'No training here is of demo data, and none began with random backbone weights.'
-    return bullets(items or [none if total else 'Nothing was trained yet.'])
+    items = items or [none if total else 'Nothing was trained yet.']
+    elsewhere = sum('trained on demo data' in evidence.marks_of_scored(scored) for scored in evidence.scores.values())
+    if elsewhere:
+        items.append(f'{elsewhere} of {len(evidence.scores)} scored test parts {TRAINED_ELSEWHERE}')
+    if album.silent:
+        items.append(SILENT)
+    return bullets(items)
 
 
 MEANINGS = {
@@ -138,6 +145,14 @@ MEANINGS = {
     'random backbone weights': 'began with random backbone weights, because the pre-trained ones could not be had or '
     'were not wanted. They tell nothing about transfer learning.',
 }
+TRAINED_ELSEWHERE = (
+    'are no drawings, and their detector was trained on drawn people. What it does there tells nothing of a detector '
+    'that was trained on photographs.'
+)
+SILENT = (
+    'A figure that does not say of which training it is was drawn by an older version, and may be of another training '
+    'of the same model and data set.'
+)
 LIMITS = (
     'A score is not a proof. A detector knows the kinds of fakes that it was trained on; never accuse anyone on a '
     'score alone.',
