@@ -239,7 +239,7 @@ def draw(record: dict, detector: Detector) -> None:
         figure = plots.new_figure(height=5.6)
         heading = plots.heading(record['model'], record['dataset'], detector.run)
         figure.suptitle(f'{heading}\nhow far its explanations can be believed, by {len(record["files"])} pictures')
-        axes = figure.subplots(2, 2, height_ratios=(3, 2))
+        axes = figure.subplots(2, 2, height_ratios=(3, 2), sharey='row')
         for kind, ax in zip(('deletion', 'insertion'), axes[0], strict=True):
             plot_curves(record, kind, ax)
         plot_differences(record['methods'], axes[1][0])
@@ -264,7 +264,7 @@ def plot_curves(record: dict, kind: str, ax) -> None:
             chance.append(row['curves'][f'random_{kind}'])
     if chance:
         middle = [ends[0], *np.mean(chance, axis=0), ends[1]]
-        ax.plot(shares, middle, color=plots.GREY, linestyle='--', label='random maps')
+        ax.plot(shares, middle, color=plots.GREY, alpha=0.4, linewidth=5, zorder=0, label='random maps')
     better = 'lower is better' if kind == 'deletion' else 'higher is better'
     ax.set(title=f'{kind}: {better}', xlabel='share of the pixels', ylabel='P(explained class)')
 
@@ -281,7 +281,9 @@ def plot_correlations(methods: dict[str, dict], ax) -> None:
     plot_intervals(rows, ax)
     ax.axvspan(faithfulness.CHANGES_LITTLE, 1.02, color=plots.GREY, alpha=0.2, linewidth=0)
     ax.set(
-        title='same map from scrambled weights', xlabel='rank correlation; grey: explains nothing', xlim=(-1.02, 1.02)
+        title='likeness after scrambling the weights',
+        xlabel='rank correlation; grey: explains nothing',
+        xlim=(-1.02, 1.02),
     )
 
 

@@ -328,6 +328,7 @@ def read_faithfulness(path: str | Path) -> dict:
     numbers = ('images', 'blank', 'deletion', 'insertion', 'random_deletion', 'random_insertion', 'difference')
     try:
         whole = all(isinstance(record[key], str) for key in ('detector', 'model', 'dataset'))
+        whole &= isinstance(record['files'], list) and record['answer'].keys() == {'whole', 'nothing'}
         for row in record['methods'].values():
             values = [*(row[name] for name in numbers), *(row['scrambled'][name] for name in ('images', 'correlation'))]
             values += [value for each in (row, row['scrambled']) for value in each['interval'] or []]

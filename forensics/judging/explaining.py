@@ -92,7 +92,7 @@ def smoothgrad(explained: Explained, pixels: torch.Tensor, labels: torch.Tensor)
 
     tunnel, found = NoiseTunnel(Saliency(partial(scores, explained.model))), []
     for own, label in zip(pixels.split(1), labels.split(1), strict=True):  # each with its own range
-        spread = NOISE * float(own.max() - own.min())
+        spread = NOISE * float(own.detach().max() - own.detach().min())
         options = {'nt_samples': NOISY_COPIES, 'stdevs': spread, 'nt_samples_batch_size': 8, 'abs': False}
         found.append(tunnel.attribute(own, nt_type='smoothgrad', additional_forward_args=(label,), **options))
     return torch.cat(found).abs().amax(dim=1)

@@ -19,6 +19,7 @@ from forensics.judging import scoring
 # Of the pixels, in the middles of equal steps from 0 to 1: so the area under a curve is the mean of its values.
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 CHANGES_LITTLE = 0.5  # rank correlation: from here on a map has hardly anything to do with the weights
+FEWEST = 10  # groups of pictures, for an interval
 MOVES_LITTLE = 0.05  # of P(explained class), when the whole picture goes
 CURVES = ('deletion', 'insertion', 'random_deletion', 'random_insertion')
 
@@ -128,9 +129,9 @@ def summary(
 
 
 def interval(values: Sequence[float], groups: Sequence[str], seed: int = 0, rounds: int = 2000) -> tuple | None:
-    """The mean's 95% interval; None for fewer than two groups."""
+    """The mean's 95% interval; None of so few groups that their spread cannot be estimated."""
     names, owner = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
+    if len(names) < FEWEST:
         return None
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), rounds)
     means = times @ np.bincount(owner, values) / (times @ np.bincount(owner))

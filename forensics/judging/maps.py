@@ -17,13 +17,19 @@ from forensics.judging.faithfulness import nothing_of
 CELLS = 8  # a side; a window covers 2 x 2 of them
 
 
+def cells(detector: Detector, images: Sequence[Image.Image]) -> Sequence[np.ndarray]:
+    """The better of the two that the detector has."""
+    has_evidence = isinstance(detector, ExportedDetector) and detector.has_evidence
+    return (evidence if has_evidence else occlusion)(detector, images)
+
+
 def evidence(detector: ExportedDetector, images: Sequence[Image.Image]) -> np.ndarray:
     return detector.answers('evidence', images)
 
 
-def occlusion(detector: Detector, images: Sequence[Image.Image]) -> np.ndarray:
+def occlusion(detector: Detector, images: Sequence[Image.Image]) -> list[np.ndarray]:
     """How far the logit of "fake" falls where a window covers a cell, on average over the windows that do."""
-    return np.stack([occluded(detector, image) for image in images])
+    return [occluded(detector, image) for image in images]
 
 
 def occluded(detector: Detector, image: Image.Image) -> np.ndarray:

@@ -5,6 +5,7 @@ from forensics.judging import scoring
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import ANALYSE, missing
 from forensics.reporting.evidence import Evidence, Scored
+from forensics.reporting.faithful import faithfulness
 from forensics.reporting.page import Html, Source, bullets, element, joined, paragraph, say, section, table
 
 SHOWN = 8  # detectors with figures; a page of hundreds would be too large to send
@@ -15,7 +16,7 @@ def part(evidence: Evidence, album: Album) -> Html:
     return joined([
         section(3, 'calibration', 'Calibration, risk and coverage', calibration(evidence, album)),
         section(3, 'audit', 'The data: leaks and shortcuts', audits(evidence, album)),
-        section(3, 'explanations', 'Explanations', explanations()),
+        section(3, 'explanations', 'Explanations', joined([explanations(), faithfulness(evidence)])),
         section(3, 'reading', 'Demo data and random weights', reading(evidence)),
         section(3, 'limits', 'Known limits', bullets(LIMITS)),
     ])  # fmt: skip
@@ -109,13 +110,7 @@ def audited(name: str, evidence: Evidence, album: Album) -> Html:
 
 def explanations() -> Html:
     saliency, grad_cam = (element('a', f'question {number}', href=f'#q{number}') for number in (32, 35))
-    return joined([
-        paragraph(say('The maps stand under {} and {}.', saliency, grad_cam)),
-        paragraph(
-            'How faithful they are was not measured: nothing here tells whether the score falls when what a map marks '
-            'is taken away. A map is a hint where to look, not a proof of what the network uses.'
-        ),
-    ])  # fmt: skip
+    return paragraph(say('The maps stand under {} and {}.', saliency, grad_cam))
 
 
 def reading(evidence: Evidence) -> Html:
