@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from forensics.judging.maps import CELLS, ROUNDING
 from forensics.running import runtime
 
 PIXEL_METHODS = ('gradient', 'smoothgrad', 'integrated-gradients')
 REGION_METHODS = ('grad-cam', 'grad-cam++', 'eigen-cam', 'occlusion')
 NOISY_COPIES, NOISE = 16, 0.1  # SmoothGrad: copies of the picture, the noise as a share of its range
 STEPS = 16  # of integrated gradients, from the mean colour to the picture
-CELLS = 8  # of occlusion, a side; a window covers 2 x 2 of them
 
 
 @contextlib.contextmanager
@@ -126,13 +126,15 @@ def occlusion(explained: Explained, pixels: torch.Tensor, labels: torch.Tensor) 
             additional_forward_args=(labels,),
             perturbations_per_eval=8,
         )
-    found = found.mean(dim=1).clamp(min=0)
+    found = found.mean(dim=1)
+    found = torch.where(found > ROUNDING, found, 0)
     return found / found.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
 
 
 def mean_colour(pixels: torch.Tensor) -> torch.Tensor:
     """Of each picture, as in forensics/judging/faithfulness.py: the pixels when they are taken away."""
-    return pixels.detach().mean(dim=(2, 3), keepdim=True).expand_as(pixels)
+    # In double precision, so that a plain picture's is exactly its own and its map exactly 0.
+    return pixels.detach().double().mean(dim=(2, 3), keepdim=True).to(pixels.dtype).expand_as(pixels)
 
 
 def activation_maps(name: str, explained: Explained, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

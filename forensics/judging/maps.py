@@ -15,6 +15,7 @@ from forensics.judging.exported import ExportedDetector
 from forensics.judging.faithfulness import nothing_of
 
 CELLS = 8  # a side; a window covers 2 x 2 of them
+ROUNDING = 1e-5  # of a logit: smaller changes are those of 32-bit numbers
 
 
 def cells(detector: Detector, images: Sequence[Image.Image]) -> Sequence[np.ndarray]:
@@ -45,7 +46,8 @@ def occluded(detector: Detector, image: Image.Image) -> np.ndarray:
     for (row, column), logit in zip(corners, logits[1:], strict=True):
         sums[row : row + 2, column : column + 2] += logits[0] - logit
         counts[row : row + 2, column : column + 2] += 1
-    return sums / counts
+    found = sums / counts
+    return np.where(np.abs(found) > ROUNDING, found, 0)
 
 
 def covered(pixels: np.ndarray, lines: np.ndarray, columns: np.ndarray) -> Image.Image:
