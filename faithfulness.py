@@ -272,6 +272,7 @@ def plot_curves(record: dict, kind: str, ax) -> None:
 def plot_differences(methods: dict[str, dict], ax) -> None:
     rows = {name: (row['difference'], row['interval']) for name, row in methods.items()}
     plot_intervals(rows, ax)
+    ax.locator_params('x', nbins=5)
     ax.axvline(0, color=plots.GREY, linewidth=0.8, linestyle='--')
     ax.set(title='more faithful than a random map', xlabel='insertion - deletion, less that of random maps')
 
@@ -284,6 +285,7 @@ def plot_correlations(methods: dict[str, dict], ax) -> None:
         title='likeness after scrambling the weights',
         xlabel='rank correlation; grey: explains nothing',
         xlim=(-1.02, 1.02),
+        xticks=(-1, -0.5, 0, 0.5, 1),
     )
 
 

@@ -8,6 +8,7 @@ Whether such a map can be believed, faithfulness.py measures.
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from forensics.running.batches import Batches
 NOF_PAIRS, PAIRS_A_ROW = 36, 4
 # The backward pass of Xception keeps 200 MB an image, and larger batches are no faster.
 BATCH_SIZE = 8
+LINE = 112  # letters below a figure
 WHAT_IT_IS = {
     'gradient': '|d score of the {} class / d pixel|',
     'smoothgrad': '|mean over noisy copies of d score of the {} class / d pixel|',
@@ -144,11 +146,11 @@ def name_of(method: str) -> str:
 
 
 def tell_colours(figure, method: str, explained_class: str) -> None:
-    figure.supxlabel(
+    words = (
         f'{WHAT_IT_IS[method].format(explained_class)}, {OVER_CHANNELS.get(method, "maximum")} over channels; black is '
-        "0, yellow the map's own 99th percentile",
-        fontsize=plots.STYLE['font.size'],
+        "0, yellow the map's own 99th percentile"
     )
+    figure.supxlabel(textwrap.fill(words, LINE), fontsize=plots.STYLE['font.size'])
 
 
 def page_of_means(dataset: Dataset, model: nn.Module, heading: str, method: str = 'gradient'):
