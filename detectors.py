@@ -25,6 +25,8 @@ from forensics.data.mixtures import Mixture, MixtureWithMadeFakes
 from forensics.errors import UserError
 from forensics.judging import exported, plots
 from forensics.judging.detector import Detector, Doubts
+from forensics.pictures.files import open_image
+from forensics.pictures.sources import printable
 from forensics.running import memory, runtime
 from forensics.running.batches import BatchTransform, scores_of
 from models import Preprocessing, build_model, get_spec
@@ -220,3 +222,16 @@ def load_explained(args: argparse.Namespace, at_most: int | None = None) -> tupl
     dataset = open_part(args.dataset, 'test', detector.preprocessing, args.skip_broken, at_most=at_most, seed=args.seed)
     heading = plots.heading(args.model, args.dataset, detector.run)
     return detector.model, dataset, heading, detector.training
+
+
+def load_explained_picture(args: argparse.Namespace) -> tuple[NetworkDetector, Image.Image, str]:
+    """(detector, its input cut out of --image, heading of the figure): the biggest face, framed as for a verdict."""
+    from forensics.judging import answers
+
+    detector = load_network(args.checkpoint_path, args.model)
+    seen = answers.seen_in(open_image(args.image, upright=True), detector.card.get('margin'), whole_image=True)
+    what = 'its face' if len(seen) == 1 else f'the biggest of {len(seen)} faces'
+    if seen[0].box is None:
+        what = 'no face was found: the middle of the picture'
+    name = printable(Path(args.image).name).replace('$', r'\$')  # dollars would begin a formula
+    return detector, seen[0].crop, f'{args.model} on {name}{plots.weights_note(detector.run)}\n{what}'

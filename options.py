@@ -108,8 +108,8 @@ def add_process_wide(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def add_explained(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a script that explains a trained model's answers on a data set."""
+def add_explained(parser: argparse.ArgumentParser, methods: Sequence[str]) -> None:
+    """The arguments of a script that explains a trained model's answers; the first method is the default."""
     add_model(parser)
     add_checkpoint(parser)
     add_dataset(parser)
@@ -117,6 +117,8 @@ def add_explained(parser: argparse.ArgumentParser) -> None:
     add_skip_broken(parser)
     add_data_root(parser)
     add_device(parser)
+    parser.add_argument('--image', metavar='FILE', help='explain the biggest face of this picture, and no data set')
+    parser.add_argument('--method', choices=methods, default=methods[0], help='(default: %(default)s)')
 
 
 def add_scores(parser: argparse.ArgumentParser) -> None:

@@ -66,6 +66,10 @@ def metrics_path(folder: str, detector: str, dataset: str) -> Path:
     return Path(folder) / 'metrics' / scores_path(folder, detector, dataset).name
 
 
+def faithfulness_path(folder: str, detector: str, dataset: str) -> Path:
+    return Path(folder) / 'faithfulness' / scores_path(folder, detector, dataset).name.replace('__test.', '.')
+
+
 # --- writing ------------------------------------------------------------
 
 
@@ -331,6 +335,36 @@ def read_scores(path: str | Path) -> dict:
             f'{score_columns(scores)}. {again}'
         )
     return record
+
+
+# --- faithfulness of explanations ------------------------------------------------------------
+
+
+def write_faithfulness(path: str | Path, methods: dict[str, dict], **facts) -> None:
+    """Write what faithfulness.summary says of each method, and of what detector, files and seed."""
+    write_json(path, {**facts, 'methods': methods})
+
+
+def read_faithfulness(path: str | Path) -> dict:
+    """The record; one that is damaged, or of something else, is refused."""
+    again = 'python faithfulness.py -cpp CHECKPOINT -d DATASET'
+    record = read_json(path, made_by=again)
+    numbers = ('images', 'blank', 'deletion', 'insertion', 'random_deletion', 'random_insertion', 'difference')
+    try:
+        whole = all(isinstance(record[key], str) for key in ('detector', 'model', 'dataset'))
+        whole &= isinstance(record['files'], list) and record['answer'].keys() == {'whole', 'nothing'}
+        for row in record['methods'].values():
+            values = [*(row[name] for name in numbers), *(row['scrambled'][name] for name in ('images', 'correlation'))]
+            values += [value for each in (row, row['scrambled']) for value in each['interval'] or []]
+            whole &= all(value is None or isinstance(value, (int, float)) for value in values)
+    except (TypeError, KeyError, AttributeError):
+        whole = False
+    if not whole:
+        raise UserError(f'{path} is no record of faithfulness, or a damaged one. Make it anew with `{again}`.')
+    return record
+
+
+# --- labels ------------------------------------------------------------
 
 
 def check_label_names(names, source: str | Path) -> None:

@@ -67,7 +67,7 @@ def test_a_page_an_annotated_copy_and_an_answer_for_each_picture(ask, photos, wo
     found = ask(photos)
     stems = [reports.stem_of(Source(answer['file'])) for answer in found]
     assert sorted(path.name for path in (workdir / 'answers').iterdir()) == sorted(
-        f'{stem}.{suffix}' for stem in stems for suffix in ('html', 'jpg', 'json')
+        f'{stem}{end}' for stem in stems for end in ('.html', '.jpg', '.json', '-face-1.png')
     )
     page = Page((workdir / 'answers' / f'{stems[0]}.html').read_text())
     assert found[0]['verdict'] in page.text and f'P(fake) {found[0]["p_fake"]:.2f}' in page.text

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from forensics import records
+from forensics.judging import maps
 from forensics.judging.detector import Detector
-from forensics.judging.exported import ExportedDetector
+from forensics.judging.faithfulness import blank
 from forensics.judging.pipeline import Prepared
 from forensics.pictures.sources import Source, printable
 
@@ -87,15 +88,13 @@ def annotated(copy: Image.Image, answer: dict) -> Image.Image:
 
 
 def heat_maps(detector: Detector, crops: list[Image.Image]) -> list[Image.Image | None]:
-    """What speaks for fake in red, for real in blue, over each crop; None from a detector that cannot tell."""
-    if not (isinstance(detector, ExportedDetector) and detector.has_evidence and crops):
-        return [None] * len(crops)
-    return [heat_map(crop, grid) for crop, grid in zip(crops, detector.answers('evidence', crops), strict=True)]
+    """What speaks for fake in red, for real in blue, over each crop; None in place of a blank map."""
+    found = maps.cells(detector, crops) if crops else []
+    return [None if blank(cells) else heat_map(crop, cells) for crop, cells in zip(crops, found, strict=True)]
 
 
-def heat_map(crop: Image.Image, evidence: np.ndarray) -> Image.Image:
-    strength = Image.fromarray((evidence / (np.abs(evidence).max() or 1)).astype(np.float32))
-    strength = np.asarray(strength.resize(crop.size, Image.Resampling.BICUBIC))[..., None].clip(-1, 1)
+def heat_map(crop: Image.Image, cells: np.ndarray) -> Image.Image:
+    strength = maps.enlarged(cells / (np.abs(cells).max() or 1), crop.size)[..., None].clip(-1, 1)
     colour = np.where(strength > 0, (220, 30, 20), (30, 80, 220))
     mixed = np.asarray(crop) + 0.6 * np.abs(strength) * (colour - np.asarray(crop))
     return Image.fromarray(mixed.round().astype(np.uint8))
@@ -140,7 +139,9 @@ def items(lines: Iterable[str]) -> str:
 def face_section(number: int, face: dict, crop: Image.Image, heat: Image.Image | None, about: dict) -> str:
     size = '{w:.0f}x{h:.0f} pixels'.format(**face['box']) if face['box'] else 'the middle of the picture'
     pictures = inline(crop, f'face {number}') + ('' if heat is None else inline(heat, f'heat map of face {number}'))
-    legend = '' if heat is None else '<p class="small">Red speaks for fake, blue for real, relative to this face.</p>'
+    means = 'Red speaks for fake, blue for real, relative to this face.'
+    blank_map = 'No heat map: it is blank, as no part of this face speaks for more than another.'
+    legend = f'<p class="small">{blank_map if heat is None else means}</p>'
     return (
         f'<h2>Face {number}: {face["verdict"]}</h2><p>P(fake) {face["p_fake"]:.2f}, {size}</p>'
         f'{items(face["reasons"])}<div class="face">{pictures}</div>{legend}{strip(face, about["threshold"])}'

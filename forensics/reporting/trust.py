@@ -5,6 +5,7 @@ from forensics.judging import scoring
 from forensics.reporting.album import Album
 from forensics.reporting.comparison import ANALYSE, missing
 from forensics.reporting.evidence import Evidence, Scored, sections
+from forensics.reporting.faithful import faithfulness
 from forensics.reporting.page import Html, bullets, digits, element, joined, paragraph, say, span, table
 
 SHOWN = 8  # detectors with figures; a page of hundreds would be too large to send
@@ -109,14 +110,6 @@ def audited(name: str, evidence: Evidence, album: Album) -> Html:
 def explanations() -> Html:
     saliency, grad_cam = (element('a', f'question {number}', href=f'#q{number}') for number in (32, 35))
     return paragraph(say('The maps stand under {} and {}.', saliency, grad_cam))
-
-
-def faithfulness(evidence: Evidence) -> Html:
-    """Whether the maps mark what the network uses: the place for the records of such a measurement."""
-    return paragraph(
-        'How faithful they are was not measured: nothing here tells whether the score falls when what a map marks '
-        'is taken away. A map is a hint where to look, not a proof of what the network uses.'
-    )
 
 
 def reading(evidence: Evidence, album: Album) -> Html:
