@@ -14,6 +14,7 @@ from conftest import CALIBRATION, PROJECT
 from PIL import Image
 from test_faces import write_video
 
+import options
 import predict
 from forensics.judging import answers, exported
 from forensics.judging.answers import Rule
@@ -241,7 +242,7 @@ def test_an_error_is_no_answer(arguments, run_script, workdir, exported_bonus):
 
 
 def test_without_the_shipped_detector_the_next_command_is_said(call_main, monkeypatch, workdir):
-    monkeypatch.setattr(predict, 'SHIPPED', workdir / 'faces.onnx')
+    monkeypatch.setattr(options, 'SHIPPED', workdir / 'faces.onnx')
     status, _, errors = call_main(predict, 'x.jpg')
     assert status != 0 and 'python export_onnx.py -cpp' in errors and '--checkpoint' in errors
 

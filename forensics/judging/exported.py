@@ -26,6 +26,7 @@ class ExportedDetector(Detector):
         self.session, self.facts = session, facts
         self.name, self.run = facts['model'], facts['run']
         self.size, self.resampling = facts['input']['size'], RESAMPLING[facts['input']['resampling']]
+        self.mean_spectra = facts.get('spectra')
 
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
         """The logit of "fake", calibrated."""
