@@ -45,15 +45,20 @@ STYLE = """
 #upload .or { color: inherit; }
 :focus-visible { outline: 3px solid #2563eb; outline-offset: 2px; }
 """
-# A pasted picture takes the way of a chosen one.
-PASTE = """
-() => document.addEventListener('paste', event => {
-  const chooser = document.querySelector('#upload input[type=file]');
-  if (!chooser || !event.clipboardData.files.length) return;
-  chooser.files = event.clipboardData.files;
-  chooser.dispatchEvent(new Event('change', {bubbles: true}));
-})
-"""
+# A pasted picture takes the way of a chosen one; and Gradio's field for uploads does not open by the keyboard.
+SCRIPT = """<script>
+const chooser = () => document.querySelector('#upload input[type=file]');
+document.addEventListener('paste', event => {
+  if (!chooser() || !event.clipboardData.files.length) return;
+  chooser().files = event.clipboardData.files;
+  chooser().dispatchEvent(new Event('change', {bubbles: true}));
+});
+document.addEventListener('keydown', event => {
+  if (!event.target.matches('#upload button') || !chooser() || !['Enter', ' '].includes(event.key)) return;
+  event.preventDefault();
+  chooser().click();
+});
+</script>"""
 SHOW = "() => document.querySelector('#answer h2')?.focus()"  # scrolls there, and a screen reader goes on from there
 
 
@@ -173,11 +178,14 @@ def serve(page, port: int | None) -> None:
     """Until Ctrl-C."""
     gr = import_gradio()
     system_fonts = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}
-    _, address, _ = page.launch(
-        server_name=HOME, server_port=port, share=False, quiet=True, prevent_thread_lock=True, max_file_size=MAX_BYTES,
-        theme=gr.themes.Default(**system_fonts), css=STYLE + panels.STYLE, js=PASTE, footer_links=[],
-        run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
-    )  # fmt: skip
+    try:
+        _, address, _ = page.launch(
+            server_name=HOME, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
+            max_file_size=MAX_BYTES, theme=gr.themes.Default(**system_fonts), css=STYLE + panels.STYLE, head=SCRIPT,
+            footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f'Nothing free at {HOME}:{port or "7860 to 7959"}: name another, with --port.') from error
     print(f'The page is at {address} (Ctrl-C ends it)', flush=True)
     try:
         threading.Event().wait()

@@ -98,8 +98,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def need_onnx() -> None:
     try:
+        exported.import_onnxruntime()
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(f'Exporting needs the package {error.name}: `pip install -r requirements.txt`.') from error
