@@ -40,7 +40,7 @@ of it happens on this machine; nothing is sent anywhere, and an upload is delete
 STYLE = """
 .gradio-container { max-width: 64rem !important; margin: auto; }
 #introduction h1 { font-size: 1.8rem; font-weight: 700; margin: .5rem 0; }
-.example { flex-direction: column; padding: .5rem; }
+.example { flex-direction: column; padding: .5rem .25rem; font-size: .9rem; }
 .example img { width: 5rem; height: 5rem; border-radius: .4rem; }
 #upload .or { color: inherit; }
 :focus-visible { outline: 3px solid #2563eb; outline-offset: 2px; }

@@ -89,14 +89,15 @@ class Page:
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
+        self.process.wait(600)
 
 
 def soak(page: Page, uploads: int, visitors: int) -> dict:
     found = {'wrong': 0, 'told': 0, 'most_files': 0, 'megabytes': []}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(visitors) as pool:
-        clients = [Client(page.address, verbose=False) for _ in range(visitors)]
+        patient = {'timeout': 600}
+        clients = [Client(page.address, verbose=False, httpx_kwargs=patient) for _ in range(visitors)]
         sent = [draw(Path(folder), number) for number in range(uploads)]
         answers = pool.map(lambda number: ask(clients[number % visitors], sent[number][0]), range(uploads))
         for number, answer in enumerate(Progress(answers, uploads, 'uploads')):

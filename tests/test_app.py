@@ -190,8 +190,9 @@ def wait_for(condition, seconds: float):
 
 
 @pytest.fixture(scope='module')
-def server(exported_with_maps, tmp_path_factory):
+def server(exported_with_maps, tmp_path_factory, photos):
     started = Server(exported_with_maps, tmp_path_factory.mktemp('page'))
+    send(started, photos[4])  # and is never asked about it; the last test looks where it is
     yield started
     if started.process.poll() is None:
         started.end()
@@ -204,25 +205,34 @@ def browser():
         yield playwright.chromium.launch(executable_path=BROWSER, args=options)
 
 
-@pytest.fixture
-def visit(browser, server):
-    """Open the page in a window of its own: visit(width, scheme). It asks nobody but its server."""
-    contexts, asked = [], []
+@pytest.fixture(scope='module')
+def asked() -> set:
+    """Whom all the pages of this file asked."""
+    return set()
+
+
+@pytest.fixture(scope='module')
+def visit(browser, server, asked):
+    """Open the page in a window of its own: visit(width, scheme)."""
 
     def visit(width: int = 1400, scheme: str = 'light'):
         context = browser.new_context(viewport={'width': width, 'height': 900}, color_scheme=scheme)
-        contexts.append(context)
-        context.on('request', lambda request: asked.append(urlsplit(request.url)))
+        context.on('request', lambda request: asked.add(urlsplit(request.url)[:2]))
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.goto(server.address)
         page.wait_for_selector(CHOOSER, state='attached')
         return page
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert {url.hostname for url in asked if url.scheme not in ('data', 'blob')} == {'127.0.0.1'}
+    return visit
+
+
+@pytest.fixture(scope='module')
+def page(visit, photos):
+    """One with an answer, for who only reads it."""
+    page = visit()
+    upload(page, photos[0])
+    return page
 
 
 CHOOSER = '#upload input[type=file]'
@@ -241,10 +251,8 @@ def answered(page, name: str) -> None:
 
 
 @in_a_browser
-def test_a_picture_and_all_that_is_said_of_it(visit, exported_with_maps, photos):
+def test_a_picture_and_all_that_is_said_of_it(page, exported_with_maps, photos):
     answer = app.Desk(exported.load(exported_with_maps), KEEP).look_at(photos[0], Doubts())[1]
-    page = visit()
-    upload(page, photos[0])
     assert page.inner_text(TITLE) == panels.WORDS[answer['verdict']]
     assert page.evaluate('document.activeElement.innerText') == panels.WORDS[answer['verdict']]  # a reader goes on here
     words = page.inner_text('#answer')
@@ -264,9 +272,7 @@ def test_a_picture_and_all_that_is_said_of_it(visit, exported_with_maps, photos)
 
 
 @in_a_browser
-def test_the_explanation_fades_with_the_slider(visit, photos):
-    page = visit()
-    upload(page, photos[0])
+def test_the_explanation_fades_with_the_slider(page):
     opacity = "getComputedStyle(document.querySelector('#answer .heat')).opacity"
     assert page.evaluate(opacity) == '0.6'
     slider = page.get_by_label('Strength of the colours')
@@ -277,9 +283,7 @@ def test_the_explanation_fades_with_the_slider(visit, photos):
 
 
 @in_a_browser
-def test_the_report_comes_down(visit, photos, tmp_path):
-    page = visit()
-    upload(page, photos[0])
+def test_the_report_comes_down(page, photos, tmp_path):
     with page.expect_download() as waiting:
         page.get_by_role('link', name='Download the report').press('Enter')
     waiting.value.save_as(tmp_path / 'report.html')
@@ -348,6 +352,12 @@ def test_it_fits_and_passes_axe(visit, photos, width, scheme):
         assert [(each['id'], each['nodes'][0]['html']) for each in violations] == []
 
 
+@in_a_browser
+def test_the_pages_asked_their_server_alone(page, asked, server):
+    network = {place for scheme, place in asked if scheme not in ('data', 'blob')}
+    assert network == {urlsplit(server.address).netloc}
+
+
 # --- for programs ------------------------------------------------------------
 
 
@@ -388,7 +398,7 @@ def test_a_program_gets_what_predict_says(server, photos, exported_with_maps):
 def test_other_files_and_addresses_are_not_read(server, photos):
     kind, said = ask_raw(server, file_data('http://example.com/photo.jpg'))
     assert kind == 'error' and 'is not fetched' in said['error']
-    assert ask_raw(server, file_data(str(photos[0]))) == ['error', {'error': None}]
+    assert ask_raw(server, file_data(str(PROJECT / 'app.py'))) == ['error', {'error': None}]
     assert ask_raw(server, None)[1]['error'].startswith('Nothing was uploaded')
     place = Path(send(server, photos[3]))
     for path in (photos[0], PROJECT / 'app.py', place.parent, place.parent.parent):
@@ -402,8 +412,6 @@ def test_large_files_are_refused(server):
 
 def test_uploads_are_deleted_and_nothing_stays_when_the_page_ends(server, photos):
     """The last test here: it ends the server."""
-    send(server, photos[4])
-    assert photos[4].name in server.files()
     wait_for(lambda: photos[4].name not in server.files(), 3 * KEEP)
     assert server.end() == 0 and list(server.folder.iterdir()) == []
     said = server.output.read_text()
