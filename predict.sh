@@ -2,7 +2,8 @@
 # ./predict.sh photo.jpg   is the face in it real, or made by a computer? All arguments go to predict.py (try --help).
 # ./predict.sh --page      the same as a page in the browser; what follows goes to app.py.
 #
-# The first start sets up a small environment of its own (half a minute, 500 MB; for the page 800) where there is no full one.
+# The first start sets up a small environment of its own (half a minute, 500 MB; for the page a minute, 850) where there
+# is no full one.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 environment=predict script=predict.py

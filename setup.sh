@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 full() { venv=.venv lists=(requirements) cost='a few minutes, about 6 GB'; }
 small() {
     venv=.venv-predict lists=(requirements-predict) cost='half a minute, about 500 MB'
-    if [ "$ENVIRONMENT" = page ]; then lists+=(requirements-app) cost='a minute, about 800 MB'; fi
+    if [ "$ENVIRONMENT" = page ]; then lists+=(requirements-app) cost='a minute, about 850 MB'; fi
 }
 full
 
