@@ -7,6 +7,7 @@ answers and at the end, the files that it left behind, and how many answers were
 """
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -20,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import httpx  # noqa: E402
 import psutil  # noqa: E402
-from gradio_client import Client, handle_file  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import options  # noqa: E402
@@ -96,10 +97,8 @@ def soak(page: Page, uploads: int, visitors: int) -> dict:
     found = {'wrong': 0, 'told': 0, 'most_files': 0, 'megabytes': []}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(visitors) as pool:
-        patient = {'timeout': 600}
-        clients = [Client(page.address, verbose=False, httpx_kwargs=patient) for _ in range(visitors)]
         sent = [draw(Path(folder), number) for number in range(uploads)]
-        answers = pool.map(lambda number: ask(clients[number % visitors], sent[number][0]), range(uploads))
+        answers = pool.map(lambda job: ask(page.address, job[0]), sent)
         for number, answer in enumerate(Progress(answers, uploads, 'uploads')):
             path, size = sent[number]
             found['wrong'] += (answer['file'], answer['width'], answer['height']) != (path.name, *size)
@@ -117,8 +116,14 @@ def draw(folder: Path, number: int) -> tuple[Path, tuple[int, int]]:
     return path, size
 
 
-def ask(client: Client, path: Path) -> dict:
-    return client.predict(handle_file(path), api_name='/predict')
+def ask(address: str, path: Path) -> dict:
+    """By HTTP alone, each visit on its own: gradio_client once waited for ever for answers that had been given."""
+    api, patient = f'{address}gradio_api', {'timeout': 600}
+    (place,) = httpx.post(f'{api}/upload', files={'files': (path.name, path.read_bytes())}, **patient).json()
+    given = {'data': [{'path': place, 'meta': {'_type': 'gradio.FileData'}}]}
+    event = httpx.post(f'{api}/call/predict', json=given, **patient).json()['event_id']
+    said = httpx.get(f'{api}/call/predict/{event}', **patient).text
+    return json.loads(re.search('event: complete\ndata: (.*)', said)[1])[0]
 
 
 if __name__ == '__main__':
