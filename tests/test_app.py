@@ -222,6 +222,7 @@ def visit(browser, server, asked):
         page.set_default_timeout(60_000)
         page.goto(server.address)
         page.wait_for_selector(CHOOSER, state='attached')
+        page.wait_for_function("typeof chooser == 'function'")  # the page's own script, which Gradio adds last
         return page
 
     return visit
