@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -89,7 +88,7 @@ class Page:
         return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
     def end(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()
         self.process.wait(600)
 
 
