@@ -28,8 +28,11 @@ from torch import nn
 import detectors
 import options
 from forensics import records
+from forensics.classical.spectrum import azimuthal_spectra
 from forensics.data import datasets
 from forensics.data.crops import Settings
+from forensics.data.datasets import CLASSES
+from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import exported, scoring
 from forensics.judging.detector import Doubts
@@ -38,6 +41,7 @@ from forensics.pictures.files import open_image
 from forensics.running import starting
 
 PICTURES = 100
+SPECTRA = 200  # faces of a class of a data set
 PRECISIONS = {'float32': 1e-4, 'float16': 0.02, 'int8': 0.2}  # the largest difference that is let pass
 
 
@@ -56,6 +60,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--images',
         metavar='FOLDER',
         help='pictures to compare on (default: the validation part of the data set that it was trained on, else noise)',
+    )
+    parser.add_argument(
+        '--spectra',
+        action='store_true',
+        help="also store the mean spectra of real and fake faces, of its data sets' validation parts, for app.py",
     )
     card = parser.add_argument_group('what its users should know; the checkpoint may say it, too')
     card.add_argument('--trained-on', metavar='TEXT')
@@ -81,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     detector = load(args.checkpoint_path, args.model)
     detector.run = {**detector.run, 'model': detector.name, 'card': card_of(detector.run, args)}
     tell_what_is_not_known(detector)
+    detector.mean_spectra = mean_spectra(detector.datasets) if args.spectra else None
     images, source = pictures_to_compare(args.images, detector.trained_on)
     write(path, detector, images, source, args.precision)
     print(f'Wrote {path}, {path.stat().st_size / 2**20:.1f} MiB')
@@ -88,8 +98,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def need_onnx() -> None:
     try:
+        exported.import_onnxruntime()
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(f'Exporting needs the package {error.name}: `pip install -r requirements.txt`.') from error
@@ -140,6 +150,24 @@ def noise(number: int, size: int = 256) -> Image.Image:
     coarse = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize((size, size))
     pixels = np.asarray(coarse) + rng.normal(0, number % 40, (size, size, 3))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def mean_spectra(names: list[str]) -> dict:
+    """Of at most 200 real and 200 fake faces of each validation part."""
+    parts = [Part.find(name, 'val') for name in names if (datasets.find_dataset(name) / 'val').is_dir()]
+    found: dict = {'of': ' and '.join(f'the validation part of {part.dataset}' for part in parts)}
+    for label in CLASSES:
+        chosen = [part.folder / file for part in parts for file in spread(part.files_of_class(label), SPECTRA)]
+        if not chosen:
+            raise UserError(f'--spectra: {names or "this checkpoint"} has no {label} validation pictures to average.')
+        spectra = azimuthal_spectra(open_image(path) for path in chosen)
+        found[label] = spectra.mean(axis=0).round(5).tolist()
+    return found
+
+
+def spread(items: list, number: int) -> list:
+    """At most so many of the items, from all over them."""
+    return items[:: max(1, -(-len(items) // number))]
 
 
 # --- the graph ------------------------------------------------------------
@@ -244,6 +272,7 @@ def facts_of(detector: detectors.NetworkDetector, precision: str) -> dict:
         'checkpoint_sha256': detector.sha256,
         'preprocessing': dataclasses.asdict(preprocessing),
         'run': detector.run,
+        'spectra': detector.mean_spectra,
     }
 
 

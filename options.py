@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forensics.data.datasets import ROOT_VARIABLE
+from forensics.errors import UserError
+from forensics.judging import exported
+from forensics.judging.detector import Detector
+
+SHIPPED = Path(__file__).resolve().parent / 'checkpoints' / 'faces.onnx'
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -71,6 +76,36 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='checkpoint that train_main.py wrote: checkpoints/{dataset}_{model}_{optimizer}.pt',
     )
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a script for pictures from anywhere. `load_detector` loads what they name."""
+    parser.add_argument(
+        '--checkpoint',
+        default=SHIPPED,
+        metavar='FILE',
+        help='detector: an exported .onnx, or a .pt or .npz of ours with the full environment (default: faces.onnx)',
+    )
+    parser.add_argument('-m', '--model', metavar='NAME', help="the network of a stranger's .pt that does not say it")
+
+
+def load_detector(args: argparse.Namespace) -> Detector:
+    path = args.checkpoint
+    if path == SHIPPED and not SHIPPED.exists():
+        raise UserError(
+            f'No detector {SHIPPED}. Train one and export it: `python export_onnx.py -cpp CHECKPOINT.pt -o {SHIPPED}`, '
+            f'or name another with --checkpoint.'
+        )
+    if Path(path).suffix == '.onnx':
+        return exported.load(path)  # without torch, which takes seconds
+    try:
+        import detectors
+    except ImportError as error:
+        raise UserError(
+            f'{path} needs the full environment, and {error.name} is missing: `./setup.sh`, then start again. An '
+            f'exported detector (.onnx) needs less.'
+        ) from error
+    return detectors.load_detector(path, args.model)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

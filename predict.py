@@ -22,14 +22,12 @@ from pathlib import Path
 import options
 from forensics import records
 from forensics.errors import UserError
-from forensics.judging import exported
-from forensics.judging.answers import Rule
+from forensics.judging.answers import about
 from forensics.judging.detector import Detector, Doubts
 from forensics.judging.pipeline import Choices, answer_all
 from forensics.pictures.sources import Source, find_sources, printable
 from forensics.running import memory, starting
 
-SHIPPED = Path(__file__).resolve().parent / 'checkpoints' / 'faces.onnx'
 STATUS = {'real': 0, 'fake': 1, 'unsure': 2, 'no face': 2, 'unreadable': 3}
 GRAVEST = (3, 1, 2, 0)  # of several answers the first of these is the exit status
 COLUMNS = ('file', 'verdict', 'p_fake', 'lowest', 'highest', 'face_x', 'face_y', 'face_w', 'face_h', 'reasons')
@@ -39,13 +37,7 @@ COLUMNS += ('says_of_itself', 'threshold', 'threshold_chosen_on', 'detector', 'd
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.parser(__doc__)
     parser.add_argument('paths', nargs='+', metavar='PATH', help='images, videos, folders; - is standard input')
-    parser.add_argument(
-        '--checkpoint',
-        default=SHIPPED,
-        metavar='FILE',
-        help='detector: an exported .onnx, or a .pt or .npz of ours with the full environment (default: faces.onnx)',
-    )
-    parser.add_argument('-m', '--model', metavar='NAME', help="the network of a stranger's .pt that does not say it")
+    options.add_detector(parser)
     parser.add_argument('--whole-image', action='store_true', help='score a picture without a face all the same')
     parser.add_argument(
         '--frames', type=options.positive, default=32, metavar='N', help='of a video (default: %(default)s)'
@@ -64,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     memory.tune_allocator()
     warnings.simplefilter('ignore')  # Pillow's, of odd metadata
-    detector = load(args.checkpoint, args.model)
+    detector = options.load_detector(args)
     sources = find_sources(args.paths, leave_out=args.out)
     doubts = Doubts()
     found = with_progress(answers(sources, detector, args, doubts), len(sources))
@@ -79,24 +71,6 @@ def main(argv: list[str] | None = None) -> int:
         print(sentence, file=sys.stderr)
     verdicts = {STATUS[answer['verdict']] for answer in answered}
     return next(status for status in GRAVEST if status in verdicts)
-
-
-def load(path: str | Path, model_name: str | None) -> Detector:
-    if path == SHIPPED and not SHIPPED.exists():
-        raise UserError(
-            f'No detector {SHIPPED}. Train one and export it: `python export_onnx.py -cpp CHECKPOINT.pt -o {SHIPPED}`, '
-            f'or name another with --checkpoint.'
-        )
-    if Path(path).suffix == '.onnx':
-        return exported.load(path)  # without torch, which takes seconds
-    try:
-        import detectors
-    except ImportError as error:
-        raise UserError(
-            f'{path} needs the full environment, and {error.name} is missing: `./setup.sh`, then start again. An '
-            f'exported detector (.onnx) needs less.'
-        ) from error
-    return detectors.load_detector(path, model_name)
 
 
 def answers(sources: list[Source], detector: Detector, args: argparse.Namespace, doubts: Doubts) -> Iterator[dict]:
@@ -147,23 +121,6 @@ def earlier_answer(path: Path, key: dict, source: Source) -> dict | None:
         return {**stored['answer'], 'file': source.name} if stored['key'] == records.plain(key) else None
     except (UserError, LookupError, TypeError):  # damaged: it is made anew
         return None
-
-
-def about(detector: Detector) -> dict:
-    rule = Rule.of(detector)
-    return {
-        'file': str(detector.file),
-        'sha256': detector.sha256,
-        'model': detector.name,
-        'trained_on': detector.card.get('trained_on') or detector.trained_on,
-        'fails_on': detector.card.get('fails_on'),
-        'licence': detector.card.get('licence'),
-        'smallest_face': detector.card.get('smallest_face'),
-        'threshold': rule.threshold,
-        'threshold_chosen_on': rule.chosen_on,
-        'unsure': rule.unsure,
-        'temperature': detector.fitted.get('temperature', 1.0),
-    }
 
 
 # --- for people ------------------------------------------------------------

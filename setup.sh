@@ -7,12 +7,15 @@
 # against its hash. A copy of both lists in .venv says that it is complete, so the next start takes milliseconds.
 #
 # With ENVIRONMENT=predict any of these will do for predict.py, and where there is none, the small `.venv-predict` from
-# requirements-predict.txt is made.
+# requirements-predict.txt is made. With ENVIRONMENT=page it gets what app.py needs, too, from requirements-app.txt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-full() { venv=.venv list=requirements cost='a few minutes, about 6 GB'; }
-small() { venv=.venv-predict list=requirements-predict cost='half a minute, about 500 MB'; }
+full() { venv=.venv lists=(requirements) cost='a few minutes, about 6 GB'; }
+small() {
+    venv=.venv-predict lists=(requirements-predict) cost='half a minute, about 500 MB'
+    if [ "$ENVIRONMENT" = page ]; then lists+=(requirements-app) cost='a minute, about 850 MB'; fi
+}
 full
 
 # An activated .venv may be unfinished, and cannot make itself anew: look at what lies behind it.
@@ -27,8 +30,9 @@ if sys.version_info < (3, 11):
     sys.exit(4)
 import re
 from importlib.metadata import PackageNotFoundError, version
-locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\d+)", open(sys.argv[1] + ".txt").read(), re.M)
-for name in re.findall(r"^[\w.-]+", open(sys.argv[1] + ".in").read(), re.M):
+text = lambda kind: "".join(open(name + kind).read() for name in sys.argv[1:])
+locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\d+)", text(".txt"), re.M)
+for name in re.findall(r"^[\w.-]+", text(".in"), re.M):
     try:
         # Another major version may lack what we call: OpenCV 4 reads our face detector wrongly.
         if (name, version(name).split(".")[0]) not in locked:
@@ -38,7 +42,7 @@ for name in re.findall(r"^[\w.-]+", open(sys.argv[1] + ".in").read(), re.M):
 '
 
 has_packages() {
-    "$1" -c "$check_packages" "$list" 2>/dev/null
+    "$1" -c "$check_packages" "${lists[@]}" 2>/dev/null
 }
 
 # The Python at hand, if it has the packages.
@@ -85,14 +89,15 @@ explain_missing_python() {
     echo '       or use conda: conda env create -f environment.yml, then conda activate facial-forensics'
 }
 
-lists() {
-    cat "$list.txt"
-    if [ "$list" = requirements ]; then cat requirements-no-deps.txt; fi
+locks() {
+    cat "${lists[@]/%/.txt}"
+    if [ $venv = .venv ]; then cat requirements-no-deps.txt; fi
 }
 
-# "$venv/installed" holds the lists when everything is in, and another word while it is going in.
+# "$venv/installed" holds the locks when everything is in, and another word while it is going in. What app.py needs comes
+# last, so that predict.py finds its own there, too.
 venv_is_complete() {
-    [ "$(cat "$venv/installed" 2>/dev/null)" = "$(lists)" ] && has_packages "$venv/bin/python"
+    [[ "$(cat "$venv/installed" 2>/dev/null)" = "$(locks)"* ]] && has_packages "$venv/bin/python"
 }
 
 pip_install() {
@@ -100,10 +105,11 @@ pip_install() {
 }
 
 install_lists() {
-    if [ "$list" = requirements ]; then
+    if [ $venv = .venv ]; then
         pip_install -r requirements.txt && pip_install --no-deps -r requirements-no-deps.txt
     else
-        pip_install --quiet --no-deps -r "$list.txt"
+        local files=("${lists[@]/%/.txt}")
+        pip_install --quiet --no-deps "${files[@]/#/-r}"
     fi
 }
 
@@ -123,7 +129,7 @@ fill_venv() {
         echo "       $cost. Start again when that is put right: nothing needs to be cleaned up." >&2
         exit 1
     fi
-    lists >"$venv/installed.tmp"
+    locks >"$venv/installed.tmp"
     mv "$venv/installed.tmp" "$venv/installed"
 }
 
@@ -143,7 +149,7 @@ set_up_venv() {
     exec 8>&-
 }
 
-# Any environment in which predict.py runs; the quickest to look at first, as this stands before every answer.
+# Any environment in which predict.py or app.py runs; the quickest to look at first, as this stands before every answer.
 find_for_predict() {
     if [ -e .venv/installed ] && venv_is_complete; then return; fi
     small
@@ -152,7 +158,7 @@ find_for_predict() {
 }
 
 PYTHON=''
-if [ "${ENVIRONMENT:-}" = predict ]; then
+if [ -n "${ENVIRONMENT:-}" ]; then
     find_for_predict
 elif ! find_python && ! venv_is_complete; then
     set_up_venv

@@ -1,12 +1,10 @@
 """An exported network answers like the one in PyTorch, and carries what has to be known of it."""
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from conftest import CALIBRATION, PROJECT
@@ -15,9 +13,11 @@ from test_detectors import pictures, save_network
 import detectors
 import export_onnx
 from forensics import records
+from forensics.classical.spectrum import azimuthal_spectrum
 from forensics.errors import UserError
 from forensics.judging import exported
 from forensics.judging.detector import Doubts
+from forensics.pictures.files import open_image
 
 
 def test_it_answers_like_pytorch(exported_bonus, tiny_root):
@@ -32,7 +32,7 @@ def test_it_answers_like_pytorch(exported_bonus, tiny_root):
 
 def test_the_graph_alone_is_enough(exported_bonus, tiny_root):
     """Bytes in, calibrated P(fake) out, without any code of ours; for any number of pictures."""
-    session = onnxruntime.InferenceSession(exported_bonus)
+    session = exported.import_onnxruntime().InferenceSession(exported_bonus)
     images = pictures(tiny_root)
     bytes_in = np.stack([np.asarray(image) for image in images])
     p_fake, logit = session.run(['p_fake', 'logit'], {'pictures': bytes_in})
@@ -53,6 +53,26 @@ def test_what_has_to_be_known_is_in_the_file(exported_bonus):
     }
     assert detector.facts['checkpoint_sha256'] == records.file_digest(exported_bonus.with_suffix('.pt'))
     assert detector.sha256 == records.file_digest(exported_bonus)
+
+
+def test_mean_spectra_are_those_of_the_validation_part(exported_with_maps, workdir, tiny_root):
+    run = {'model': 'timm:test_resnet', 'dataset': 'fakes_dataset'}
+    checkpoint = {**records.load_checkpoint(exported_with_maps.with_suffix('.pt')), 'run': run}
+    records.save_checkpoint('net.pt', checkpoint)
+    export_onnx.main(['-cpp', 'net.pt', '--spectra'])
+    means = exported.load('net.onnx').mean_spectra
+    assert means.keys() == {'of', 'real', 'fake'} and means['of'] == 'the validation part of fakes_dataset'
+    for label in ('real', 'fake'):
+        files = sorted((tiny_root / 'fakes_dataset' / 'val' / label).iterdir())
+        by_hand = np.mean([azimuthal_spectrum(open_image(file)) for file in files], axis=0)
+        np.testing.assert_allclose(means[label], by_hand, atol=1e-5)
+    assert exported.load(exported_with_maps).mean_spectra is None
+
+
+def test_mean_spectra_of_nothing_are_an_error(call_main, exported_with_maps):
+    arguments = ['-cpp', exported_with_maps.with_suffix('.pt'), '-o', 'net.onnx', '--spectra']
+    status, _, errors = call_main(export_onnx, *arguments)
+    assert status == 1 and 'no real validation pictures' in errors
 
 
 def test_every_command_takes_an_exported_detector(exported_bonus, tiny_root, workdir):
@@ -127,7 +147,7 @@ def test_a_network_that_does_not_say_its_name_and_no_data_set(call_main, workdir
     status, printed, _ = call_main(export_onnx, '-cpp', checkpoint, '-m', 'BonusNet', '-o', 'b.onnx')
     assert status == 0 and 'P(fake) of 100 pictures (noise) beside PyTorch' in printed and 'Wrote b.onnx' in printed
     assert 'Not calibrated' in printed and 'not stated' in printed and not exported.load('b.onnx').fitted
-    assert json.loads(onnxruntime.InferenceSession('b.onnx').get_modelmeta().custom_metadata_map['model']) == 'BonusNet'
+    assert exported.load('b.onnx').facts['model'] == 'BonusNet'
 
 
 def test_scoring_does_not_import_torch(exported_bonus):

@@ -83,7 +83,7 @@ def test_imports_point_down(module):
 
 LIGHT = [
     'plot_samples_of_faces_datasets', 'plot_accuracy_and_loss', 'answer_questions', 'make_demo_data', 'audit_dataset',
-    'preprocessing', 'compare_detectors', 'make_report', 'predict',
+    'preprocessing', 'compare_detectors', 'make_report', 'predict', 'app',
 ]  # fmt: skip
 HELP = """
 import runpy, sys

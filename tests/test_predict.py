@@ -14,6 +14,7 @@ from conftest import CALIBRATION, PROJECT
 from PIL import Image
 from test_faces import write_video
 
+import options
 import predict
 from forensics.judging import answers, exported
 from forensics.judging.answers import Rule
@@ -231,6 +232,16 @@ def test_standard_input(run_script, exported_bonus, photo):
     assert answer['file'] == '-' and len(answer['faces']) == 1 and done.stderr == ''
 
 
+def test_onnxruntime_tells_nobody(exported_bonus, photo, workdir):
+    """It gave the machine a number and reported every session, everywhere but on machines for tests."""
+    (workdir / 'home').mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ('CI', 'ORT_DISABLE_TELEMETRY')}
+    environment |= dict.fromkeys(('HOME', 'TMPDIR'), str(workdir / 'home'))
+    command = [sys.executable, PROJECT / 'predict.py', '--checkpoint', exported_bonus, photo]
+    assert 'BonusNet' in subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+    assert list((workdir / 'home').iterdir()) == []
+
+
 @pytest.mark.parametrize('arguments', [['--bogus'], [], ['x.jpg', '--checkpoint', 'none.onnx'], ['empty']])
 def test_an_error_is_no_answer(arguments, run_script, workdir, exported_bonus):
     """Status 1 would say that something is fake, and argparse's 2 that something is unsure."""
@@ -241,7 +252,7 @@ def test_an_error_is_no_answer(arguments, run_script, workdir, exported_bonus):
 
 
 def test_without_the_shipped_detector_the_next_command_is_said(call_main, monkeypatch, workdir):
-    monkeypatch.setattr(predict, 'SHIPPED', workdir / 'faces.onnx')
+    monkeypatch.setattr(options, 'SHIPPED', workdir / 'faces.onnx')
     status, _, errors = call_main(predict, 'x.jpg')
     assert status != 0 and 'python export_onnx.py -cpp' in errors and '--checkpoint' in errors
 
@@ -257,22 +268,26 @@ def test_checkpoints_of_pytorch_give_the_same_answer(ask, call_main, exported_bo
 IMPORTED = """
 import sys
 from importlib.metadata import packages_distributions
-import predict
-predict.main(sys.argv[1:])
+{code}
 owners = packages_distributions()
-files = {name: getattr(module, '__file__', None) or '' for name, module in sys.modules.items()}
-top = {name.partition('.')[0] for name, file in files.items() if 'site-packages' in file}
-print(*sorted({canonical.lower().replace('_', '-') for name in top for canonical in owners.get(name, [])}))
+files = {{name: getattr(module, '__file__', None) or '' for name, module in sys.modules.items()}}
+top = {{name.partition('.')[0] for name, file in files.items() if 'site-packages' in file}}
+print(*sorted({{canonical.lower().replace('_', '-') for name in top for canonical in owners.get(name, [])}}))
 """  # fmt: skip
 
 
-def imported_by(*arguments) -> set[str]:
-    """The packages that predict.py imports on its way to an answer."""
-    command = [sys.executable, '-c', IMPORTED, *map(str, arguments)]
+def imported_packages(code: str, *arguments) -> set[str]:
+    """The packages that the code imports, in a process of its own."""
+    command = [sys.executable, '-c', IMPORTED.format(code=code), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, 'PYTHONPATH': str(PROJECT)}
     )
     return set(done.stdout.splitlines()[-1].split()) - {'coverage', 'pytest-cov', 'setuptools'}  # of the tests
+
+
+def imported_by(*arguments) -> set[str]:
+    """The packages that predict.py imports on its way to an answer."""
+    return imported_packages('import predict\npredict.main(sys.argv[1:])', *arguments)
 
 
 def test_the_small_environment_is_enough(exported_with_maps, photo, workdir):

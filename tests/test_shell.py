@@ -516,7 +516,8 @@ def test_machine_without_python_is_explained(tmp_path: Path):
 
 # ---- predict.sh
 
-INSTALL_SMALL = INSTALL[0].replace('-r requirements.txt', '--quiet --no-deps -r requirements-predict.txt')
+INSTALL_SMALL = INSTALL[0].replace('-r requirements.txt', '--quiet --no-deps -rrequirements-predict.txt')
+INSTALL_PAGE = f'{INSTALL_SMALL} -rrequirements-app.txt'
 
 
 def test_predict_makes_a_small_venv_once(tmp_path: Path):
@@ -571,18 +572,43 @@ def test_predict_names_files_from_where_the_user_stands(tmp_path: Path):
     assert 'Setting up .venv-predict' in result.stderr and not result.stdout
 
 
+def test_the_page_adds_to_the_small_venv_which_then_serves_both(tmp_path: Path):
+    setup = Setup(tmp_path)
+    steps = [
+        ('predict', ['-m venv .venv-predict', INSTALL_SMALL]),
+        ('page', [INSTALL_PAGE]),
+        ('page', []),
+        ('predict', []),
+    ]
+    for environment, calls in steps:
+        assert setup.run(environment) == (0, f'{setup.root}/.venv-predict/bin/python')
+        assert setup.calls() == calls
+
+
+def test_predict_page_starts_the_page(tmp_path: Path):
+    setup = Setup(tmp_path)
+    command = [setup.tools / 'bash', setup.root / 'predict.sh', '--page', '--port', '8000']
+    subprocess.run(command, cwd=setup.tools, env={'PATH': str(setup.tools)}, check=True, capture_output=True)
+    assert setup.calls() == ['-m venv .venv-predict', INSTALL_PAGE, f'{setup.root}/app.py --port 8000']
+
+
 # ---- what is installed
 
 
-def test_the_small_lock_holds_the_same_versions():
-    locks = [(ROOT / name).read_text() for name in ('requirements.txt', 'requirements-no-deps.txt')]
-    locked = set(re.findall(r'^([\w.-]+==[^\s\\]+(?: ; [^\\]+)?) ', '\n'.join(locks), re.M))
-    small = (ROOT / 'requirements-predict.txt').read_text()
-    chosen = re.findall(r'^[\w.-]+', (ROOT / 'requirements-predict.in').read_text(), re.M)
-    blocks = re.findall(r'^([\w.-]+==[^\s\\]+(?: ; [^\\]+)?) (.*(?:\n +.*)*)', small, re.M)
-    assert {name.split('==')[0] for name, _ in blocks} == set(chosen)
-    assert {name for name, _ in blocks} <= locked
-    assert all('--hash=sha256:' in block for _, block in blocks) and '://' not in small
+def pins(name: str) -> dict[str, str]:
+    """{package==version and where it counts: its hashes} of a lock."""
+    text = (ROOT / name).read_text()
+    assert '://' not in text
+    return dict(re.findall(r'^([\w.-]+(?:\[.*\])?==[^\s\\]+(?: ; [^\\]+)?) (.*(?:\n +.*)*)', text, re.M))
+
+
+@pytest.mark.parametrize('small', ['requirements-predict', 'requirements-app'])
+def test_the_small_locks_hold_the_same_versions(small):
+    locked, found = pins('requirements.txt') | pins('requirements-no-deps.txt'), pins(f'{small}.txt')
+    chosen = set(re.findall(r'^[\w.-]+', (ROOT / f'{small}.in').read_text(), re.M))
+    names = {re.split(r'\[|==', pin)[0] for pin in found}
+    assert found.keys() <= locked.keys() and all('--hash=sha256:' in hashes for hashes in found.values())
+    assert names == chosen if small == 'requirements-predict' else chosen < names  # the page's asks for others
 
 
 def test_lock_holds_every_requirement_with_hashes_and_no_address():

@@ -78,6 +78,24 @@ class Rule:
         return ('unsure' if reasons else self.decide(p_fake)), reasons
 
 
+def about(detector: Detector) -> dict:
+    """What a reader of an answer has to know of who gave it."""
+    rule = Rule.of(detector)
+    return {
+        'file': str(detector.file),
+        'sha256': detector.sha256,
+        'model': detector.name,
+        'trained_on': detector.card.get('trained_on') or detector.trained_on,
+        'fails_on': detector.card.get('fails_on'),
+        'licence': detector.card.get('licence'),
+        'smallest_face': detector.card.get('smallest_face'),
+        'threshold': rule.threshold,
+        'threshold_chosen_on': rule.chosen_on,
+        'unsure': rule.unsure,
+        'temperature': detector.fitted.get('temperature', 1.0),
+    }
+
+
 # --- pictures ------------------------------------------------------------
 
 

@@ -42,7 +42,8 @@ class Detector(ABC):
     """Scores images.
 
     `name` is the model's, `run` the record of its training, `preprocessing` the steps to its input (None: it takes
-    pictures as they are), `file` and `sha256` the file that it was loaded from.
+    pictures as they are), `file` and `sha256` the file that it was loaded from, `mean_spectra` what is known of its
+    data's azimuthal spectra: {real, fake: the mean one, of: which faces}.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Detector(ABC):
     preprocessing = None
     file: Path | None = None
     sha256: str | None = None
+    mean_spectra: dict | None = None
 
     @abstractmethod
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:

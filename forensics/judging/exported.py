@@ -26,6 +26,7 @@ class ExportedDetector(Detector):
         self.session, self.facts = session, facts
         self.name, self.run = facts['model'], facts['run']
         self.size, self.resampling = facts['input']['size'], RESAMPLING[facts['input']['resampling']]
+        self.mean_spectra = facts.get('spectra')
 
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:
         """The logit of "fake", calibrated."""
@@ -79,9 +80,17 @@ def load(path: str | Path) -> ExportedDetector:
     return detector
 
 
+def import_onnxruntime():
+    """Without this word before it loads it gives the machine a number, and reports every session to its maker."""
+    os.environ['ORT_DISABLE_TELEMETRY'] = '1'
+    import onnxruntime
+
+    return onnxruntime
+
+
 def start_session(path: str | Path, content: bytes, threads: int | None = None):
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise UserError(
             f'{path} needs onnxruntime: start `./predict.sh`, or `pip install --no-deps -r requirements-predict.txt`.'

@@ -17,17 +17,23 @@ from PIL import Image, ImageDraw, ImageFont
 
 from forensics import records
 from forensics.judging import maps
+from forensics.judging.answers import Seen
 from forensics.judging.detector import Detector
 from forensics.judging.faithfulness import blank
 from forensics.judging.pipeline import Prepared
 from forensics.pictures.sources import Source, printable
 
+BOXES = 'The picture with a box around each face'
+BLANK_MAP = 'No heat map: it is blank, as no part of this face speaks for more than another.'
+HEAT = 0.6  # of the strongest evidence's colour in a heat map
+WIDTH = 340  # units of a drawing; about as many pixels on a telephone, so that its letters can be read there
 COLOURS = {'fake': '#b3261e', 'real': '#1b6e3c', 'unsure': '#8a5a00', 'no face': '#555', 'unreadable': '#555'}
 
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
-img, svg { max-width: 100%; height: auto; }
+img { max-width: 100%; height: auto; }
+svg { width: 100%; max-width: 32rem; display: block; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 td, th { text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top; overflow-wrap: anywhere; }
 th { overflow-wrap: normal; }
@@ -47,22 +53,26 @@ def stem_of(source: Source) -> str:
 
 def write_report(folder: Path, prepared: Prepared, answer: dict, detector: Detector, about: dict) -> None:
     """The page (.html), of a picture also the annotated copy (.jpg) and each face's heat map (.png)."""
-    stem = stem_of(prepared.source)
+    stem, heats = stem_of(prepared.source), heat_maps(prepared.seen, cells_of(detector, prepared.seen))
+    if prepared.copy is not None:
+        save(annotated(prepared.copy, answer), folder / f'{stem}.jpg', quality=90)
+    for number, heat in enumerate(heats, start=1):
+        if heat is not None:
+            save(heat, folder / f'{stem}-face-{number}.png')
+    with records.atomic_path(folder / f'{stem}.html', one_of_many=True) as temporary:
+        temporary.write_text(report(prepared, answer, heats, about), encoding='utf-8')
+
+
+def report(prepared: Prepared, answer: dict, heats: list[Image.Image | None], about: dict) -> str:
     body = [heading(answer)]
     if prepared.copy is not None:
-        copy = annotated(prepared.copy, answer)
-        save(copy, folder / f'{stem}.jpg', quality=90)
-        body.append(f'<p>{inline(copy, "The picture with a box around each face")}</p>')
-        maps = heat_maps(detector, [face.crop for face in prepared.seen])
-        for number, (face, seen, heat) in enumerate(zip(answer['faces'], prepared.seen, maps, strict=True), start=1):
-            if heat is not None:
-                save(heat, folder / f'{stem}-face-{number}.png')
+        body.append(f'<p>{inline(annotated(prepared.copy, answer), BOXES)}</p>')
+        for number, (face, seen, heat) in enumerate(zip(answer['faces'], prepared.seen, heats, strict=True), start=1):
             body.append(face_section(number, face, seen.crop, heat, about))
     if answer['kind'] == 'video':
         body.append(video_section(answer, about))
     body += [claims_section(answer.get('says_of_itself', [])), detector_section(about)]
-    with records.atomic_path(folder / f'{stem}.html', one_of_many=True) as temporary:
-        temporary.write_text(page(printable(answer['file']), body), encoding='utf-8')
+    return page(printable(answer['file']), body)
 
 
 def save(image: Image.Image, path: Path, **options) -> None:
@@ -87,17 +97,27 @@ def annotated(copy: Image.Image, answer: dict) -> Image.Image:
     return copy
 
 
-def heat_maps(detector: Detector, crops: list[Image.Image]) -> list[Image.Image | None]:
-    """What speaks for fake in red, for real in blue, over each crop; None in place of a blank map."""
-    found = maps.cells(detector, crops) if crops else []
-    return [None if blank(cells) else heat_map(crop, cells) for crop, cells in zip(crops, found, strict=True)]
+def cells_of(detector: Detector, seen: list[Seen]) -> list[np.ndarray | None]:
+    """What speaks for fake (above 0) and for real in each face; None in place of a blank map."""
+    found = maps.cells(detector, [face.crop for face in seen]) if seen else []
+    return [None if blank(cells) else cells for cells in found]
+
+
+def heat_maps(seen: list[Seen], found: list[np.ndarray | None]) -> list[Image.Image | None]:
+    return [None if cells is None else heat_map(face.crop, cells) for face, cells in zip(seen, found, strict=True)]
 
 
 def heat_map(crop: Image.Image, cells: np.ndarray) -> Image.Image:
-    strength = maps.enlarged(cells / (np.abs(cells).max() or 1), crop.size)[..., None].clip(-1, 1)
+    layer = heat_layer(cells, crop.size)
+    return Image.composite(layer.convert('RGB'), crop, layer.getchannel('A').point(lambda alpha: HEAT * alpha))
+
+
+def heat_layer(cells: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """What speaks for fake in red, for real in blue, the stronger the less transparent."""
+    strength = maps.enlarged(cells / np.abs(cells).max(), size)[..., None].clip(-1, 1)
     colour = np.where(strength > 0, (220, 30, 20), (30, 80, 220))
-    mixed = np.asarray(crop) + 0.6 * np.abs(strength) * (colour - np.asarray(crop))
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    layer = np.concatenate([colour, 255 * np.abs(strength)], axis=2)
+    return Image.fromarray(layer.round().astype(np.uint8), 'RGBA')
 
 
 def inline(image: Image.Image, alt: str) -> str:
@@ -140,8 +160,7 @@ def face_section(number: int, face: dict, crop: Image.Image, heat: Image.Image |
     size = '{w:.0f}x{h:.0f} pixels'.format(**face['box']) if face['box'] else 'the middle of the picture'
     pictures = inline(crop, f'face {number}') + ('' if heat is None else inline(heat, f'heat map of face {number}'))
     means = 'Red speaks for fake, blue for real, relative to this face.'
-    blank_map = 'No heat map: it is blank, as no part of this face speaks for more than another.'
-    legend = f'<p class="small">{blank_map if heat is None else means}</p>'
+    legend = f'<p class="small">{BLANK_MAP if heat is None else means}</p>'
     return (
         f'<h2>Face {number}: {face["verdict"]}</h2><p>P(fake) {face["p_fake"]:.2f}, {size}</p>'
         f'{items(face["reasons"])}<div class="face">{pictures}</div>{legend}{strip(face, about["threshold"])}'
@@ -155,14 +174,14 @@ def strip(face: dict, threshold: float) -> str:
     parts = [line(axis(threshold), 4, axis(threshold), bottom)]
     for number, (name, value) in enumerate(rows.items()):
         y = 22 * number + 14
-        parts += [text(0, y + 4, name), dot(axis(value), y, 6, value >= threshold), text(460, y + 4, f'{value:.2f}')]
+        parts += [text(0, y + 4, name), dot(axis(value), y, 6, value >= threshold), text(312, y + 4, f'{value:.2f}')]
     parts += [text(axis(0), bottom + 16, '0 real'), text(axis(1) - 36, bottom + 16, 'fake 1')]
     label = f'P(fake) under harmless changes, {min(rows.values()):.2f} to {max(rows.values()):.2f}'
     return svg(bottom + 20, label, parts)
 
 
 def axis(p_fake: float) -> float:
-    return 120 + 320 * p_fake
+    return 94 + 204 * p_fake
 
 
 def video_section(answer: dict, about: dict) -> str:
@@ -171,11 +190,11 @@ def video_section(answer: dict, about: dict) -> str:
     if worst is None:
         return '<p>No frame has a face.</p>'
     last = max(answer['curve'][-1][0], 1e-9)
-    x, y = (lambda second: 40 + 440 * second / last), (lambda p_fake: 150 - 140 * p_fake)
+    x, y = (lambda second: 40 + (WIDTH - 60) * second / last), (lambda p_fake: 150 - 140 * p_fake)
     start, end = x(worst['start']), x(worst['end'])
     parts = [f'<rect x="{start:.1f}" y="10" width="{end - start + 2:.1f}" height="140" fill="gray" opacity=".3"/>']
-    parts += [line(40, y(threshold), 480, y(threshold)), text(0, 154, 'real 0'), text(0, 16, 'fake 1')]
-    parts += [text(40, 170, '0 s'), text(440, 170, f'{last:.1f} s')]
+    parts += [line(40, y(threshold), WIDTH - 20, y(threshold)), text(0, 154, 'real 0'), text(0, 16, 'fake 1')]
+    parts += [text(40, 170, '0 s'), text(WIDTH - 44, 170, f'{last:.1f} s')]
     for piece in pieces(answer['curve']):
         points = ' '.join(f'{x(second):.1f},{y(value):.1f}' for second, value in piece)
         parts.append(f'<polyline points="{points}" fill="none" stroke="currentColor"/>')
@@ -188,7 +207,7 @@ def video_section(answer: dict, about: dict) -> str:
 
 
 def svg(height: float, label: str, parts: Iterable[str]) -> str:
-    return f'<svg viewBox="0 0 500 {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float) -> str:
@@ -196,7 +215,8 @@ def line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def dot(x: float, y: float, radius: float, fake: bool) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{COLOURS["fake" if fake else "real"]}"/>'
+    colour = COLOURS['fake' if fake else 'real']
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" stroke="currentColor"/>'
 
 
 def text(x: float, y: float, words: str) -> str:
