@@ -350,7 +350,7 @@ def test_one_picture(module, model, call_main, workdir, tiny_root, monkeypatch):
 def test_a_picture_without_a_face(module, method, name, call_main, workdir, monkeypatch):
     """And without anything else, so that there is nothing to take away, and the maps of what that does are blank."""
     said, words = [], []
-    monkeypatch.setattr(plots, 'save', lambda figure, path: said.append((figure.get_suptitle(), path.name)))
+    monkeypatch.setattr(plots, 'save', lambda figure, path, _: said.append((figure.get_suptitle(), path.name)))
     monkeypatch.setattr(plots, 'plot_message', lambda text, ax: words.append(text))
     Image.new('RGB', (300, 200), (90, 120, 150)).save('plain.png')
     checkpoint = save_network('net.pt', 'CustomCNN')
