@@ -11,9 +11,9 @@ import contextlib
 import os
 import sys
 import tempfile
-import threading
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from forensics.judging.answers import about
 from forensics.judging.detector import Detector, Doubts
 from forensics.judging.pipeline import Choices, Prepared, answer_all
 from forensics.pictures.sources import MAX_BYTES, Source
-from forensics.running import memory, starting
+from forensics.running import starting
 
 DRAWN = Path(__file__).resolve().parent / 'docs' / 'examples'
 EXAMPLES = {DRAWN / 'real.jpg': 'Real', DRAWN / 'swapped.jpg': 'Face swapped', DRAWN / 'generated.jpg': 'Generated'}
@@ -74,12 +74,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    memory.tune_allocator()
     warnings.simplefilter('ignore')  # Pillow's, of odd metadata
     detector = options.load_detector(args)
     with tempfile.TemporaryDirectory(prefix='faces-page-') as folder:
         keep_to_ourselves(folder)
-        serve(build(Desk(detector, args.keep)), args.port)
+        serve(build(Desk(detector), args.keep), args.port, partial(sweep, folder, args.keep))
 
 
 def keep_to_ourselves(folder: str) -> None:
@@ -88,14 +87,23 @@ def keep_to_ourselves(folder: str) -> None:
     os.environ |= {'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_OFFLINE': '1', 'HF_HUB_DISABLE_TELEMETRY': '1'}
 
 
+def sweep(folder: str, keep: int) -> None:
+    """Delete what is so old. Gradio's `delete_cache` may end for good when an upload comes while it looks, and
+    leaves an empty file and an empty folder of each."""
+    for place, folders, files in os.walk(folder, topdown=False):
+        for path in (os.path.join(place, name) for name in [*files, *folders]):
+            with contextlib.suppress(OSError):  # a folder that is not empty yet
+                if time.time() - os.lstat(path).st_mtime > keep:
+                    os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+
+
 class Desk:
     """Answers one upload after the other."""
 
-    def __init__(self, detector: Detector, keep: int):
-        self.detector, self.about, self.keep = detector, about(detector), keep
+    def __init__(self, detector: Detector):
+        self.detector, self.about = detector, about(detector)
 
     def look_at(self, path: str | Path | None, doubts: Doubts) -> tuple[Prepared, dict]:
-        self.sweep()
         if path is None:
             raise UserError('Nothing was uploaded: send a picture or a video.')
         try:
@@ -103,13 +111,6 @@ class Desk:
         except FileNotFoundError as error:
             raise UserError(f'{Path(path).name} waited too long and is deleted: upload it again.') from error
         return next(answer_all([source], self.detector, Choices(keep_copies=True), doubts))
-
-    def sweep(self) -> None:
-        """Delete what Gradio forgets: an empty file and an emptied folder for each upload."""
-        for path in Path(tempfile.gettempdir()).iterdir():
-            with contextlib.suppress(OSError):  # a folder that is not empty yet
-                if time.time() - path.stat().st_mtime > self.keep:
-                    path.rmdir() if path.is_dir() else path.unlink()
 
     def for_people(self, path: str | Path | None) -> str:
         doubts = Doubts()
@@ -129,12 +130,12 @@ class Desk:
         return records.plain({**answer, 'detector': self.about})
 
 
-def build(desk: Desk):
-    """The page."""
-    gr, deletion = import_gradio(), (max(1, desk.keep // 10), desk.keep)  # looks every so often for what is so old
+def build(desk: Desk, keep: int):
+    """The page, which promises to delete uploads after `keep` seconds."""
+    gr = import_gradio()
     gr.set_static_paths([DRAWN])
-    with gr.Blocks(title='Is this face real?', analytics_enabled=False, delete_cache=deletion) as page:
-        gr.HTML(INTRODUCTION.format(minutes=desk.keep / 60), elem_id='introduction')
+    with gr.Blocks(title='Is this face real?', analytics_enabled=False) as page:
+        gr.HTML(INTRODUCTION.format(minutes=keep / 60), elem_id='introduction')
         upload = gr.File(label='A picture or a video: drop, choose or paste it', elem_id='upload', height=180)
         gr.HTML('<p>None at hand? Try a face that was drawn for this page:</p>')
         with gr.Row():
@@ -174,8 +175,8 @@ async def refuse(address: str, **_) -> str:
     )
 
 
-def serve(page, port: int | None) -> None:
-    """Until Ctrl-C."""
+def serve(page, port: int | None, tidy: Callable[[], None]) -> None:
+    """Until Ctrl-C; `tidy` is called every second."""
     gr = import_gradio()
     system_fonts = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}
     try:
@@ -188,7 +189,9 @@ def serve(page, port: int | None) -> None:
         raise UserError(f'Nothing free at {HOME}:{port or "7860 to 7959"}: name another, with --port.') from error
     print(f'The page is at {address} (Ctrl-C ends it)', flush=True)
     try:
-        threading.Event().wait()
+        while True:
+            time.sleep(1)
+            tidy()
     except KeyboardInterrupt:
         print('The page is closed.')
     finally:

@@ -81,8 +81,8 @@ class Page:
             time.sleep(0.1)
         self.address = found[0]
 
-    def files(self) -> list[Path]:
-        return [path for path in self.folder.rglob('*') if path.is_file()]
+    def files(self) -> list[str]:
+        return [name for _, _, names in os.walk(self.folder) for name in names]
 
     def megabytes(self) -> float:
         return psutil.Process(self.process.pid).memory_info().rss / 2**20

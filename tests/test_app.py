@@ -42,7 +42,7 @@ KEEP = 15  # seconds
 
 @pytest.fixture(scope='module')
 def desk(exported_bonus) -> app.Desk:
-    return app.Desk(exported.load(exported_bonus), keep=KEEP)
+    return app.Desk(exported.load(exported_bonus))
 
 
 @pytest.fixture(scope='module')
@@ -139,8 +139,8 @@ def test_the_light_environment_is_enough(exported_with_maps, photos):
     used = imported_packages(
         'import app, options\n'
         "args = app.parse_args(['--checkpoint', sys.argv[1]])\n"
-        'desk = app.Desk(options.load_detector(args), args.keep)\n'
-        'app.build(desk)\n'
+        'desk = app.Desk(options.load_detector(args))\n'
+        'app.build(desk, args.keep)\n'
         'assert "Does it hold?" in desk.for_people(sys.argv[2])',
         exported_with_maps,
         photos[0],
@@ -153,7 +153,7 @@ def test_a_port_that_is_taken_is_said(desk):
     with socket.create_server((app.HOME, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f'Nothing free at 127.0.0.1:{port}: name another, with --port'):
-            app.serve(app.build(desk), port)
+            app.serve(app.build(desk, KEEP), port, list)
 
 
 # --- in a browser ------------------------------------------------------------
@@ -174,7 +174,7 @@ class Server:
         self.address = wait_for(lambda: re.search(r'http://127\.0\.0\.1:\d+/', self.output.read_text()), 120)[0]
 
     def files(self) -> list[str]:
-        return [path.name for path in self.folder.rglob('*') if path.is_file()]
+        return [name for _, _, names in os.walk(self.folder) for name in names]
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -253,7 +253,7 @@ def answered(page, name: str) -> None:
 
 @in_a_browser
 def test_a_picture_and_all_that_is_said_of_it(page, exported_with_maps, photos):
-    answer = app.Desk(exported.load(exported_with_maps), KEEP).look_at(photos[0], Doubts())[1]
+    answer = app.Desk(exported.load(exported_with_maps)).look_at(photos[0], Doubts())[1]
     assert page.inner_text(TITLE) == panels.WORDS[answer['verdict']]
     assert page.evaluate('document.activeElement.innerText') == panels.WORDS[answer['verdict']]  # a reader goes on here
     words = page.inner_text('#answer')
@@ -390,7 +390,7 @@ def file_data(path: str) -> dict:
 
 def test_a_program_gets_what_predict_says(server, photos, exported_with_maps):
     kind, (answer,) = ask_raw(server, file_data(send(server, photos[2])))
-    _, expected = app.Desk(exported.load(exported_with_maps), KEEP).look_at(photos[2], Doubts())
+    _, expected = app.Desk(exported.load(exported_with_maps)).look_at(photos[2], Doubts())
     assert kind == 'complete' and answer.pop('detector')['model'] == 'timm:test_resnet'
     assert answer['p_fake'] == pytest.approx(expected['p_fake'], abs=1e-5) and answer['file'] == photos[2].name
     assert answer.keys() == expected.keys()
