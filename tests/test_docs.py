@@ -1,6 +1,7 @@
 """Every command that README and docs show is run, page after page in one folder, on a little data.
 
-The shell scripts have tests of their own (test_shell.py), and so has `torchrun` (test_distributed.py).
+The shell scripts have tests of their own (test_shell.py), and so have `torchrun` (test_distributed.py) and the page
+(test_app.py).
 """
 
 import glob
@@ -22,13 +23,14 @@ from forensics.running import starting
 PAGES = [
     *(f'docs/{name}.md' for name in ('assignment', 'own_data')),
     'README.md',
-    'docs/benchmark.md',
-    'docs/photographs.md',
+    *(f'docs/{name}.md' for name in ('benchmark', 'photographs', 'explanations')),
 ]
-COMMAND = re.compile(r'^(?:\| [^|`]+ \| `)?((?:python \w+\.py|\./predict\.sh)[^`#\n]*)', re.MULTILINE)
+TEXTS = [*PROJECT.glob('*.md'), *PROJECT.glob('docs/*.md'), *PROJECT.glob('checkpoints/*.md')]
+COMMAND = re.compile(r'^(?:\| [^|`]+ \| `)?((?:python \w+\.py|\./predict\.sh (?!--page))[^`#\n]*)', re.MULTILINE)
 LESS = {
     'train_main.py': '-e 1',
     'make_demo_data.py': '--train 4 --val 3 --test 3 -o drawn',
+    'faithfulness.py': '--images 2 --scrambled 1',
     'hyperparameter_search.py': '--trials 1 --epochs 1',
 }
 ANSWERS = {'predict.py': {0, 1, 2}, 'audit_dataset.py': {0, 1}}  # statuses that are no failure
@@ -36,6 +38,12 @@ ANSWERS = {'predict.py': {0, 1, 2}, 'audit_dataset.py': {0, 1}}  # statuses that
 
 def commands(page: str) -> list[str]:
     return [line.strip() for line in COMMAND.findall((PROJECT / page).read_text())]
+
+
+@pytest.mark.parametrize('page', [path.relative_to(PROJECT) for path in TEXTS], ids=str)
+def test_links_lead_somewhere(page: Path):
+    for link in re.findall(r'\]\(([^)#]+)[^)]*\)', (PROJECT / page).read_text()):
+        assert link.startswith('http') or (PROJECT / page.parent / link).exists(), f'{page} links to {link}'
 
 
 def test_commands_are_found():
@@ -46,7 +54,7 @@ def test_commands_are_found():
 
 def test_pages_that_show_commands_are_all_run():
     """Benchmarks take minutes and `torchrun` processes, so pages that show nothing else are left out."""
-    shown = {str(path.relative_to(PROJECT)) for path in [PROJECT / 'README.md', *PROJECT.glob('docs/*.md')]}
+    shown = {str(path.relative_to(PROJECT)) for path in TEXTS}
     assert {page for page in shown if commands(page)} == set(PAGES)
 
 
@@ -84,7 +92,7 @@ def test_every_command_runs(page: str, folder: Path, tiny_root: Path, monkeypatc
         script, arguments = words_of(line, monkeypatch)
         module = importlib.import_module(script.removesuffix('.py'))
         try:
-            status = starting.run(lambda: module.main(arguments)) or 0  # noqa: B023
+            status = starting.run(lambda: module.main(arguments), failed=99) or 0  # noqa: B023
         except SystemExit as end:
             status = end.code
         printed = capfd.readouterr()
