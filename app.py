@@ -45,18 +45,13 @@ STYLE = """
 #upload .or { color: inherit; }
 :focus-visible { outline: 3px solid #2563eb; outline-offset: 2px; }
 """
-# A pasted picture takes the way of a chosen one; and Gradio's field for uploads does not open by the keyboard.
+# A pasted picture takes the way of a chosen one.
 SCRIPT = """<script>
 const chooser = () => document.querySelector('#upload input[type=file]');
 document.addEventListener('paste', event => {
   if (!chooser() || !event.clipboardData.files.length) return;
   chooser().files = event.clipboardData.files;
   chooser().dispatchEvent(new Event('change', {bubbles: true}));
-});
-document.addEventListener('keydown', event => {
-  if (!event.target.matches('#upload button') || !chooser() || !['Enter', ' '].includes(event.key)) return;
-  event.preventDefault();
-  chooser().click();
 });
 </script>"""
 SHOW = "() => document.querySelector('#answer h2')?.focus()"  # scrolls there, and a screen reader goes on from there
