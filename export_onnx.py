@@ -35,6 +35,7 @@ from forensics.data.datasets import CLASSES
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import exported, scoring
+from forensics.judging.answers import validation_parts
 from forensics.judging.detector import Doubts
 from forensics.judging.exported import ExportedDetector
 from forensics.pictures.files import open_image
@@ -155,7 +156,7 @@ def noise(number: int, size: int = 256) -> Image.Image:
 def mean_spectra(names: list[str]) -> dict:
     """Of at most 200 real and 200 fake faces of each validation part."""
     parts = [Part.find(name, 'val') for name in names if (datasets.find_dataset(name) / 'val').is_dir()]
-    found: dict = {'of': ' and '.join(f'the validation part of {part.dataset}' for part in parts)}
+    found: dict = {'of': validation_parts([part.dataset for part in parts])} if parts else {}
     for label in CLASSES:
         chosen = [part.folder / file for part in parts for file in spread(part.files_of_class(label), SPECTRA)]
         if not chosen:
@@ -236,7 +237,19 @@ def to_onnx(detector: detectors.NetworkDetector):
             dynamo=True,
             verbose=False,
         )
-    return program.model_proto
+    return without_traces(program.model_proto)
+
+
+def without_traces(model):
+    """The graph without the exporter's notes, which name every file of this machine that it came through."""
+    for own in (model.graph, *model.functions):
+        for thing in (own, *own.node, *own.value_info):
+            thing.ClearField('metadata_props')
+            thing.ClearField('doc_string')
+    for thing in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        thing.ClearField('metadata_props')
+        thing.ClearField('doc_string')
+    return model
 
 
 @contextlib.contextmanager

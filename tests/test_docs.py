@@ -26,10 +26,10 @@ PAGES = [
     *(f'docs/{name}.md' for name in ('benchmark', 'photographs', 'explanations')),
 ]
 TEXTS = [*PROJECT.glob('*.md'), *PROJECT.glob('docs/*.md'), *PROJECT.glob('checkpoints/*.md')]
-COMMAND = re.compile(r'^(?:\| [^|`]+ \| `)?((?:python \w+\.py|\./predict\.sh (?!--page))[^`#\n]*)', re.MULTILINE)
+COMMAND = re.compile(r'^(?:\| [^|]+ \| `)?((?:python \w+\.py|\./predict\.sh (?!--page))[^`#\n]*)', re.MULTILINE)
 LESS = {
     'train_main.py': '-e 1',
-    'make_demo_data.py': '--train 4 --val 3 --test 3 -o drawn',
+    'make_demo_data.py': '--train 4 --val 3 --test 3 -o drawn --workers 1',
     'faithfulness.py': '--images 2 --scrambled 1',
     'hyperparameter_search.py': '--trials 1 --epochs 1',
 }

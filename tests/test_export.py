@@ -159,3 +159,8 @@ def test_scoring_does_not_import_torch(exported_bonus):
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout == '(1,)\nset()\n'
+
+
+def test_the_file_names_no_place_of_the_machine_that_made_it(exported_bonus):
+    content = exported_bonus.read_bytes()
+    assert str(PROJECT).encode() not in content and b'site-packages' not in content

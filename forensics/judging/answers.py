@@ -52,7 +52,7 @@ class Rule:
         chosen_on = fitted.get('chosen_on', [] if detector.threshold is None else detector.datasets)
         return cls(
             threshold=0.5 if detector.threshold is None else detector.threshold,
-            chosen_on=' and '.join(f'the validation part of {name}' for name in chosen_on) or None,
+            chosen_on=validation_parts(list(chosen_on)) if chosen_on else None,
             unsure=tuple(fitted['unsure']) if fitted.get('unsure') else None,
             wrong=fitted.get('wrong'),
             smallest_face=detector.card.get('smallest_face') or 0,
@@ -94,6 +94,11 @@ def about(detector: Detector) -> dict:
         'unsure': rule.unsure,
         'temperature': detector.fitted.get('temperature', 1.0),
     }
+
+
+def validation_parts(names: list[str]) -> str:
+    *others, last = names
+    return f'the validation parts of {", ".join(others)} and {last}' if others else f'the validation part of {last}'
 
 
 # --- pictures ------------------------------------------------------------
