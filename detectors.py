@@ -7,7 +7,7 @@ parts with the network's transforms.
 import argparse
 import itertools
 from collections import ChainMap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from common import OUTPUT_DIR
+from common import FIGURES_DIR, OUTPUT_DIR
 from faces_dataset import RealFacesDataset
 from forensics import records
 from forensics.classical import detector as classical
@@ -235,3 +235,12 @@ def load_explained_picture(args: argparse.Namespace) -> tuple[NetworkDetector, I
         what = 'no face was found: the middle of the picture'
     name = printable(Path(args.image).name).replace('$', r'\$')  # dollars would begin a formula
     return detector, seen[0].crop, f'{args.model} on {name}{plots.weights_note(detector.run)}\n{what}'
+
+
+def save_explained_picture(args: argparse.Namespace, page: Callable, name: str) -> None:
+    """Save the figure that `page` makes of --image."""
+    detector, image, heading = load_explained_picture(args)
+    with plots.style():
+        figure = page(detector, image, heading, args.method)
+        path = records.figure_path(FIGURES_DIR, Path(args.image).stem, args.model, name)
+        plots.save(figure, path, [detector.training])

@@ -9,7 +9,6 @@ Whether such a map can be believed, faithfulness.py measures.
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -144,18 +143,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.apply(args)
     if args.image:
-        explain_picture(args)
+        detectors.save_explained_picture(args, page_of_picture, args.method.replace('-', '_'))
     else:
         explain_dataset(args)
-
-
-def explain_picture(args: argparse.Namespace) -> None:
-    detector, image, heading = detectors.load_explained_picture(args)
-    with plots.style():
-        figure = page_of_picture(detector, image, heading, args.method)
-        name = args.method.replace('-', '_')
-        path = records.figure_path(FIGURES_DIR, Path(args.image).stem, args.model, name)
-        plots.save(figure, path, [detector.training])
 
 
 def explain_dataset(args: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ import sys
 import textwrap
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -185,18 +184,9 @@ def main(argv: list[str] | None = None) -> None:
     options.apply(args)
     memory.tune_allocator()
     if args.image:
-        explain_picture(args)
+        detectors.save_explained_picture(args, page_of_picture, f'{file_name_of(args.method)}_map')
     else:
         explain_dataset(args)
-
-
-def explain_picture(args: argparse.Namespace) -> None:
-    detector, image, heading = detectors.load_explained_picture(args)
-    with plots.style():
-        figure = page_of_picture(detector, image, heading, args.method)
-        name = f'{file_name_of(args.method)}_map'
-        path = records.figure_path(FIGURES_DIR, Path(args.image).stem, args.model, name)
-        plots.save(figure, path, [detector.training])
 
 
 def explain_dataset(args: argparse.Namespace) -> None:
