@@ -173,16 +173,16 @@ def test_made_fakes_are_the_same_whatever_the_number_of_workers(root):
 # --- pictures that were passed on ------------------------------------------------------------
 
 
-def test_passed_on_pictures_follow_their_seed_and_are_large_enough():
+def test_passed_on_pictures_follow_their_seed_are_large_enough_and_half_are_as_they_were():
     changed, image = 0, picture(224)
-    for seed in range(30):
+    for seed in range(60):
         random.seed(seed)
         one = PassedOn(160)(image)
         random.seed(seed)
         assert np.array_equal(one, PassedOn(160)(image))
         assert min(one.size) >= 160
         changed += one.size != image.size or not np.array_equal(one, image)
-    assert 15 < changed < 30
+    assert 15 < changed < 37
 
 
 # --- the command ------------------------------------------------------------
