@@ -20,4 +20,4 @@ lock:  ## requirements.in -> requirements.txt, and the few of predict.py and app
 
 example:  ## docs/example_report.html and its records, out of what ./run_me.sh left of the demo data
 	. ./setup.sh && "$$PYTHON" make_report.py --output docs/example_report.html --width 480 --no-pdf && cd out && \
-		"$$PYTHON" -m zipfile -c ../docs/example_records.zip *.json *.csv scores metrics comparisons audits
+		"$$PYTHON" -m zipfile -c ../docs/example_records.zip *.json *.csv scores metrics comparisons audits faithfulness

@@ -627,7 +627,7 @@ def test_pairs_of_the_benchmark_stand_in_the_report():
     pair = {'dataset': 'faces', 'level': 'frame', **row}
     records.write_json('out/benchmark.json', {'rows': [], 'datasets': {}, 'pairs': [pair]})
     page = page_now()
-    assert 'good is better than bad: its AuC is 1.000 higher.' in section(page, 'pairs')
+    assert 'The first is better than the second: its AuC is 1.000 higher.' in section(page, 'pairs')
     (row,) = rows(page, 'pairs', 'good, bad')
     assert row[2].startswith('-1.000 (-1.000 to ')
 

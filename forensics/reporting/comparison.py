@@ -328,8 +328,8 @@ def pair_table(caption: str, marks: Html, rows: list[dict], record: dict, eviden
         return joined([row[place], evidence.marks_of_training(training_of(record, row[place]), drawn)])
 
     def line(row: dict) -> list:
-        names = joined([named(row, 'first'), ', ', named(row, 'second')])
-        return [names, comparing.verdict(row), *pair_numbers(row)]
+        so = comparing.verdict({**row, 'first': 'the first', 'second': 'the second'})
+        return [joined([named(row, 'first'), ', ', named(row, 'second')]), so[0].upper() + so[1:], *pair_numbers(row)]
 
     lines = [line(row) for row in shown]
     rest = len(rows) - len(shown)
