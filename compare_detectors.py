@@ -75,11 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     options.use_data_root(args)
     check_files(args)
-    scored = [read(score_file(path, args)) for path in args.detectors]
-    scored += [read(scores_from_elsewhere(path, meaning, args)) for path, meaning in args.scores]
-    if len({each.name for each in scored}) < len(scored):  # two trainings of one name, each in a folder of its own
-        for each, name in zip(scored, what_differs([*args.detectors, *dict(args.scores)]), strict=True):
-            each.name = name
+    scored = read_all(args)
     dataset, condition, files, labels = common_images(scored, args.allow_missing)
     part, groups = groups_of(dataset, condition, scored[0].record, files)
     logits = [each.logits_of(files) for each in scored]
@@ -91,20 +87,10 @@ def main(argv: list[str] | None = None) -> None:
 
     units = f'{len(set(groups))} groups' if part and part.group_of else 'each its own group'
     print(f'{dataset}, {condition}: {np.sum(labels == 0)} real and {np.sum(labels == 1)} fake images, {units}')
-    for each in scored:
-        if each.threshold is None:
-            print(f'{each.name}: P(fake) above 0.5 counts as fake: {each.no_threshold}.')
-    for row in rows:
-        print_row(row, len(rows))
-    # Of many detectors the names would be longer than a file's may be.
-    name = '_'.join(names) if len('_'.join(names)) < 120 else f'{len(names)} detectors {scored[0].name}'[:120]
-    path = Path(OUTPUT_DIR) / 'comparisons' / f'{records.run_name(dataset, condition, name)}.json'
+    print_comparison(scored, rows)
     facts = {'dataset': dataset, 'condition': condition, 'data_fingerprint': scored[0].record['data_fingerprint']}
     facts |= {'images': len(files), 'groups': len(set(groups)), 'groups_from': part.groups_from if part else 'none'}
-    facts |= {'detectors': {each.name: each.training for each in scored}}
-    facts |= {'thresholds': {each.name: each.threshold for each in scored}}
-    records.write_json(path, {**facts, 'command': options.command_line(__file__, argv), 'pairs': rows})
-    print(f'\nWrote {path}')
+    path = write_record(scored, {**facts, 'command': options.command_line(__file__, argv), 'pairs': rows})
     if part and len(scored) == 2:
         with plots.style():
             probabilities = [scoring.fake_probability(each) for each in logits]
@@ -131,6 +117,15 @@ def check_files(args: argparse.Namespace) -> None:
             raise UserError(f'{path} is neither a score file (.json) nor a detector (.pt, .safetensors, .npz, .onnx).')
         if path.suffix != '.json' and args.dataset is None:
             raise UserError(f'{path} is a checkpoint: say with -d on which data set it is to be compared.')
+
+
+def read_all(args: argparse.Namespace) -> list[Scored]:
+    scored = [read(score_file(path, args)) for path in args.detectors]
+    scored += [read(scores_from_elsewhere(path, meaning, args)) for path, meaning in args.scores]
+    if len({each.name for each in scored}) < len(scored):  # two trainings of one name, each in a folder of its own
+        for each, name in zip(scored, what_differs([*args.detectors, *dict(args.scores)]), strict=True):
+            each.name = name
+    return scored
 
 
 def score_file(path: str, args: argparse.Namespace) -> Path:
@@ -236,6 +231,14 @@ def groups_of(dataset: str, condition: str, record: dict, files: list[str]) -> t
 # --- showing -------------------------------------------------------------------------------------------------------
 
 
+def print_comparison(scored: list[Scored], rows: list[dict]) -> None:
+    for each in scored:
+        if each.threshold is None:
+            print(f'{each.name}: P(fake) above 0.5 counts as fake: {each.no_threshold}.')
+    for row in rows:
+        print_row(row, len(rows))
+
+
 def print_row(row: dict, pairs: int) -> None:
     names = {'auc': 'AuC', 'eer': 'equal error rate', 'accuracy': 'accuracy, %'}
     print(f'\n{row["second"]} against {row["first"]}')
@@ -252,6 +255,18 @@ def print_row(row: dict, pairs: int) -> None:
         f'{table["second_only"]}, none {table["both_wrong"]}; p = {table["p"]:.3g} (McNemar, over images)'
     )
     print(comparing.verdict(row))
+
+
+def write_record(scored: list[Scored], facts: dict) -> Path:
+    name = '_'.join(each.name for each in scored)
+    if len(name) >= 120:  # of many detectors the names would be longer than a file's may be
+        name = f'{len(scored)} detectors {scored[0].name}'[:120]
+    facts['detectors'] = {each.name: each.training for each in scored}
+    facts['thresholds'] = {each.name: each.threshold for each in scored}
+    path = Path(OUTPUT_DIR) / 'comparisons' / f'{records.run_name(facts["dataset"], facts["condition"], name)}.json'
+    records.write_json(path, facts)
+    print(f'\nWrote {path}')
+    return path
 
 
 def plot_disagreements(
