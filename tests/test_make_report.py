@@ -516,6 +516,14 @@ def test_two_hundred_runs_fit_into_fifteen_megabytes():
     assert 'the best 12 of 200' in section(page, 'curves')
 
 
+def test_forty_data_sets_get_figures_of_eight():
+    for number in range(40):
+        write_run(f'faces{number}')
+        write_scores(f'faces{number}')
+    words = section(page_now(), 'roc-det')
+    assert words.count('ROC on') == 8 and '8 test parts with the most detectors; 32 more are left out' in words
+
+
 def test_no_torch_is_imported():
     code = (
         f'import sys; sys.path.insert(0, {str(PROJECT)!r}); import make_report; make_report.main(["--no-pdf"]); '
@@ -655,6 +663,16 @@ def test_a_detector_below_chance_is_not_called_better_than_chance():
 def test_a_perfect_detector_of_unequal_classes_is_no_constant_predictor():
     labels = np.array([0] + [1] * 50)
     assert findings.kind_of(scored(labels, np.where(labels == 1, 3.0, -3.0))) != 'constant'
+
+
+def test_scores_whose_order_tells_are_no_constant_predictor_without_knowledge():
+    for dataset in ('fakes_dataset', 'synthetic_dataset'):
+        write_run(dataset)
+        write_scores(dataset, shift=50)
+    page = page_now()
+    assert 'constant predictor at P(fake) 0.5, whose order tells' in section(page, 'q16')
+    assert 'another threshold would' in section(page, 'q17')
+    assert 'does not tell real from fake' not in section(page, 'q32')
 
 
 def test_a_training_loss_that_rises_does_not_fall():

@@ -214,6 +214,8 @@ def sense_of_the_kind(evidence: Evidence) -> Html | str:
         'chance': f'It does: the network cannot tell the two apart. {traces}',
         'telling': 'The samples alone would not have told so: side by side the generated faces look as real as the '
         'others, and yet the network tells them apart better than chance.',
+        'misplaced': 'At P(fake) 0.5 the network gives nearly all images one answer; but its scores tell the two apart '
+        'better than chance, so another threshold would.',
         'reversed': 'It does not: the network calls real faces fake and fakes real more often than chance would. Do '
         'labels or scores mean the opposite somewhere?',
         'unknown': f'Nothing can be said with one class alone. {traces}',

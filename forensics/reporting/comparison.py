@@ -34,6 +34,7 @@ COMPARE = f'python compare_detectors.py {SIMPLE_NET} checkpoints/bonus.pt -d fak
 BENCHMARK = 'python benchmark.py --checkpoints checkpoints/*_Adam.pt --datasets fakes_dataset synthetic_dataset'
 LINES = 12  # in a figure; more could not be told apart
 COURSES = 40  # sentences about trainings; more nobody reads
+TEST_PARTS = 8  # that get figures of their own
 
 
 def part(evidence: Evidence, album: Album) -> Html:
@@ -158,16 +159,18 @@ def roc_and_det(evidence: Evidence, album: Album) -> Html:
     def images(scored: Scored) -> tuple:
         return scored.dataset, str(scored.record.get('data_fingerprint')), scored.labels.tobytes()
 
-    figures = []
-    for (dataset, *_), group in groupby(sorted(sound, key=images), key=images):
-        members = sorted(group, key=lambda scored: -scored.auc)
+    figures, parts = [], [list(group) for _, group in groupby(sorted(sound, key=images), key=images)]
+    for group in sorted(parts, key=len, reverse=True)[:TEST_PARTS]:
+        dataset, members = group[0].dataset, sorted(group, key=lambda scored: -scored.auc)
         shown = members[:LINES]
         marks = all_marks(evidence.marks_of_scored(scored) for scored in shown)
         for name, plot in (('ROC', plots.plot_roc), ('DET', plots.plot_det)):
             caption = say('{} on {}, test{}{}', name, dataset, left_out(len(members)), marks)
             alt = f'{name} curves of {len(shown)} detectors on {dataset}'
             figures.append(album.draw(lambda plot=plot, shown=shown: plot_all(plot, shown), caption, alt))
-    return element('div', *figures, class_='figures')
+    rest = len(parts) - TEST_PARTS
+    note = f'The {TEST_PARTS} test parts with the most detectors; {rest} more are left out.' if rest > 0 else ''
+    return joined([paragraph(note) if note else '', element('div', *figures, class_='figures')])
 
 
 def plot_all(plot, shown: Sequence[Scored]):

@@ -83,16 +83,20 @@ def course(run: Run) -> Html:
 
 
 def kind_of(scored: Scored) -> str:
-    """'constant', 'chance', 'reversed', 'telling' or, where a class is missing, 'unknown'."""
+    """'constant', 'chance', 'reversed', 'telling' or, where a class is missing, 'unknown'.
+
+    'misplaced' gives nearly all images one answer, too, but tells them apart at another threshold.
+    """
     decisions = scored.logits > 0
     _, share = scoring.commonest_decision(decisions) or ('nothing', 0.0)
     right = scoring.accuracy(scored.labels, decisions)
     # Where nearly all images are of one class, nearly equal decisions may well be right.
-    if share >= CONSTANT_SHARE and right <= scoring.constant_accuracy(scored.labels):
-        return 'constant'
+    constant = share >= CONSTANT_SHARE and right <= scoring.constant_accuracy(scored.labels)
     if scored.interval is None:
-        return 'unknown'
+        return 'constant' if constant else 'unknown'
     low, high = scored.interval
+    if constant:
+        return 'misplaced' if low > 0.5 else 'constant'
     return 'telling' if low > 0.5 else 'reversed' if high < 0.5 else 'chance'
 
 
@@ -109,6 +113,7 @@ def kind_of_classifier(scored: Scored) -> Html:
     words = {
         'constant': 'a constant predictor', 'chance': 'no better than chance', 'telling': 'no constant predictor',
         'reversed': 'worse than chance',
+        'misplaced': 'a constant predictor at P(fake) 0.5, whose order tells real from fake all the same',
         'unknown': 'no constant predictor',
     }  # fmt: skip
     return say('{}: {}', words[kind_of(scored)], measured)
