@@ -254,6 +254,17 @@ def test_anybodys_detector_joins_the_benchmark(ours, call_main, workdir):
     assert len(list((workdir / 'figures').glob('benchmark_*'))) == 2
 
 
+def test_the_benchmark_takes_the_threshold_from_lines_of_the_validation_part(ours, call_main, workdir):
+    (workdir / ours).rename('copy.csv')
+    line = ['--checkpoints', 'net.pt', '--scores', 'copy.csv', '--scores-mean', 'fake-logit']
+    status, _, errors = call_main(benchmark, *line, '--datasets', 'fakes_dataset')
+    assert status == 0, errors
+    rows = json.loads((workdir / 'out' / 'benchmark.json').read_text())['rows']
+    own, back = (next(row for row in rows if row['detector'] == name) for name in ('net', 'copy'))
+    assert back['threshold_from'] == own['threshold_from'] == 'fakes_dataset val'
+    assert back['threshold'] == own['threshold'] and back['accuracy'] == own['accuracy']
+
+
 def test_the_benchmark_needs_to_know_of_which_data_set_a_score_is(ours, call_main, workdir):
     part = Part.find('fakes_dataset', 'test')
     records.write_csv('theirs.csv', ('file', 'score'), [{'file': file, 'score': 0.5} for file in part.files])

@@ -63,6 +63,7 @@ class Entry:
             except UserError as error:
                 reasons.append(str(error))
         self.kinds = set(known) if known and None not in known else None
+        self.validations += self.detector.validations
         if not self.validations:
             self.no_threshold = '; '.join(reasons) or 'its file does not say on what it was trained'
             print(f'{self.name}: its own decision (P(fake) above 0.5) counts, without a fitted threshold: '

@@ -43,7 +43,8 @@ class Detector(ABC):
 
     `name` is the model's, `run` the record of its training, `preprocessing` the steps to its input (None: it takes
     pictures as they are), `file` and `sha256` the file that it was loaded from, `mean_spectra` what is known of its
-    data's azimuthal spectra: {real, fake: the mean one, of: which faces}.
+    data's azimuthal spectra: {real, fake: the mean one, of: which faces}, `validations` validation parts of which it
+    brings scores with it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Detector(ABC):
     file: Path | None = None
     sha256: str | None = None
     mean_spectra: dict | None = None
+    validations: Sequence[Part] = ()
 
     @abstractmethod
     def outputs(self, images: Iterable[Image.Image], doubts: Doubts) -> np.ndarray:

@@ -49,6 +49,7 @@ class ScoredElsewhere(Detector):
         self.run: dict = {}
         self.meaning, self.lines = meaning, read_lines(Path(path), meaning)
         self.covered: set[Path] = set()  # folders of the parts that it has scores of
+        self.validations: list[Part] = []
         self.loaded_from(path)
 
     def outputs(self, images, doubts):
@@ -72,7 +73,8 @@ class ScoredElsewhere(Detector):
         for test in some_tests:
             self.take_part(folder, test, allow_missing)
             if self.lines_of(test, 'val'):
-                self.take_part(folder, Part.find(test.dataset, 'val'), allow_missing)
+                self.validations.append(Part.find(test.dataset, 'val'))
+                self.take_part(folder, self.validations[-1], allow_missing)
         for test in tests:
             if test not in some_tests:
                 print(f'{self.file} has no scores of {test.dataset}.')
