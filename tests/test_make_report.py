@@ -16,6 +16,7 @@ from PIL import Image
 
 import make_report
 from forensics import records
+from forensics.errors import UserError
 from forensics.judging import comparing, plots, scoring
 from forensics.reporting import assignment, findings, report, reproduction
 from forensics.reporting.album import Album
@@ -598,7 +599,9 @@ def test_colours_have_the_contrast_that_wcag_asks_for(scheme):
 @pytest.mark.parametrize(
     'wrong',
     [{'seconds': ['x']}, {'run': []}, {'run': {'data': 5}}, {'run': {'data': {'test': 1}}}, {'val_loss': 3},
-     {'optimizer': 'Adam'}, {'test_acc': [1.0]}, {'val_acc': [1.0, None, 2.0]}, {'dataset': None}],
+     {'optimizer': 'Adam'}, {'test_acc': [1.0]}, {'val_acc': [1.0, None, 2.0]}, {'dataset': None},
+     {'run': {'backbone_weights': 5}}, {'run': {'data_source': ['x']}},
+     {'run': {'data': {'test': {'fingerprint': []}}}}, {'val_loss': [0.5, 'x', {}, [1], 0.2]}],
 )  # fmt: skip
 def test_a_log_with_something_else_inside_is_named(wrong):
     write_run(model='MyNet')
@@ -607,6 +610,57 @@ def test_a_log_with_something_else_inside_is_named(wrong):
     records.write_json(path, [records.last_run(path) | wrong])
     page = page_now()
     assert str(path) in section(page, 'skipped') and 'fakes_dataset_MyNet_Adam.json' in section(page, 'trainings')
+    assert 'is not written' not in page
+
+
+@pytest.mark.parametrize('wrong', [{'checkpoint_sha256': ['a']}, {'data_fingerprint': {'a': 1}}])
+def test_scores_whose_facts_are_no_words_are_named_and_spoil_nothing_else(wrong):
+    """Defect: one ended the report in a traceback, the other took several sections with it."""
+    write_run()
+    write_scores(model='MyNet')
+    path = records.scores_path('out', NAMES[0], 'fakes_dataset')
+    records.write_json(path, write_scores() | wrong)
+    page = page_now()
+    assert str(path) in section(page, 'skipped') and 'is not written' not in page
+    assert NAMES[1] in section(page, 'calibration')
+
+
+def test_half_a_character_in_a_log_can_be_written(capsys):
+    """Defect: UnicodeEncodeError when the page was whole."""
+    write_run()
+    path = Path('out/fakes_dataset_SimpleNet_Adam.json')
+    records.write_json(path, [records.last_run(path) | {'model': 'a9\ud800'}])
+    assert 'a9?' in section(written(), 'trainings') and checked(capsys) == []
+
+
+def test_a_table_of_trials_with_an_endless_field_is_named():
+    Path('out').mkdir()
+    Path('out/x_search.csv').write_text('a,b\n1,' + 200_000 * 'x')
+    assert 'x_search.csv cannot be read as CSV' in section(page_now(), 'skipped')
+
+
+def test_an_empty_log_is_named(call_main):
+    """Defect: answer_questions.py ended in a traceback."""
+    import answer_questions
+
+    records.write_json('out/fakes_dataset_SimpleNet_Adam.json', [])
+    status, printed, errors = call_main(answer_questions)
+    assert status == 0 and 'no answer: out/fakes_dataset_SimpleNet_Adam.json holds no run yet' in printed, errors
+    page = page_now()
+    assert 'Adam.json holds no run yet' in section(page, 'skipped') and 'is not written' not in page
+
+
+def test_an_answer_that_meets_anything_unexpected_names_its_record():
+    """Defect: of some kinds of errors the question was named, and not the file."""
+    records.write_json('out/bonus.json', {'accuracy': 1})
+
+    def stumble(*_):
+        raise AttributeError
+
+    question = assignment.Question('1', 'asks', record='bonus.json', answer=stumble)
+    assert 'out/bonus.json is not as expected' in assignment.measured(question, Evidence('out', 'checkpoints'))
+    with pytest.raises(UserError, match='not trained yet'):
+        assignment.best_accuracy(Evidence('out', 'checkpoints'), Path('out/absent.json'))
 
 
 def test_a_mixture_with_drawn_data_is_marked_and_can_be_trained_again():

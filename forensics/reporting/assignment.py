@@ -14,7 +14,7 @@ from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.reporting import findings
 from forensics.reporting.album import Album
-from forensics.reporting.evidence import Evidence, sections
+from forensics.reporting.evidence import UNEXPECTED, Evidence, sections
 from forensics.reporting.page import UNCHECKED, Html, all_marks, code, digits, element, joined, paragraph, say
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -79,6 +79,8 @@ class Question(NamedTuple):
 
 def best_accuracy(evidence: Evidence, path: Path) -> Html:
     run = evidence.newest(path.stem)
+    if run is None:
+        raise UserError(f'{path}: {evidence.untrained(path.stem)}')
     answer = say('{} (epoch {}, validation {})', run.test_accuracy(), run.best_epoch(), run.validation())
     constant = scoring.run_constant_accuracy(run.log)
     if constant is not None:
@@ -449,7 +451,7 @@ def measured(question: Question, evidence: Evidence) -> Html:
         return question.answer(evidence, path)
     except UserError as error:
         return say('no answer: {}', error)
-    except (KeyError, TypeError, ValueError) as error:
+    except UNEXPECTED as error:
         return say('no answer: {} is not as expected ({}); run {}', path, repr(error), code(question.command))
 
 

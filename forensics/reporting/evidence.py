@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 
@@ -161,7 +162,8 @@ class Evidence:
         return [each for each in found if each is not None]
 
     def _runs(self, path: Path) -> list[Run]:
-        found, runs = [], self.attempt(path, lambda: records.read_runs(path)) or []
+        # Of an empty log `last_run` says that it is empty.
+        found, runs = [], self.attempt(path, lambda: records.read_runs(path) or [records.last_run(path)]) or []
         for place, log in enumerate(runs):
             newest = place == len(runs) - 1
             title = path.name if newest else f'{path.name}[{place}]'
@@ -373,11 +375,17 @@ def check(run: Run, path: Path) -> bool:
     kinds = {'model': str, 'dataset': str, 'optimizer': dict, 'run': dict} | dict.fromkeys(['seconds', *curves], list)
     wrong = [key for key, kind in kinds.items() if not isinstance(log.get(key, kind()), kind)]
     wrong += ['seconds'] * (not all(isinstance(value, (int, float)) for value in log.get('seconds') or []))
+    numbers = (int, float, NoneType)
+    wrong += [key for key in curves if not all(isinstance(value, numbers) for value in log.get(key) or ())]
     wrong += [key for key in ('model', 'dataset') if not log.get(key)]
     if wrong:
         raise UserError(f'{path}: a run lacks {", ".join(wrong)}; {again}')
     if not isinstance(run.data, dict) or not all(isinstance(part, dict) for part in run.data.values()):
         raise UserError(f'{path}: a run does not say what its data are as it should; {again}')
+    words = [run.facts.get('backbone_weights'), run.facts.get('data_source')]
+    words += [part.get('fingerprint') for part in run.data.values()]
+    if not all(isinstance(value, (str, NoneType)) for value in words):
+        raise UserError(f'{path}: a run names its backbone weights, or its data, by something else than words; {again}')
     best = run.best  # raises if there is no epoch
     accuracies = [log[key][best] for key in ('val_acc', 'test_acc')]
     if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in accuracies):
@@ -386,5 +394,8 @@ def check(run: Run, path: Path) -> bool:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline='', encoding='utf-8') as opened:
-        return list(csv.DictReader(opened))
+    try:
+        with open(path, newline='', encoding='utf-8') as opened:
+            return list(csv.DictReader(opened))
+    except csv.Error as error:
+        raise UserError(f'{path} cannot be read as CSV ({error}): make it again, or remove it.') from error
