@@ -347,6 +347,46 @@ def test_scores_that_name_no_training_are_not_given_to_the_second_of_two():
     assert 'does not say of which' in section(page_now(), 'skipped')
 
 
+def test_scores_from_elsewhere_are_no_answers_about_a_training_of_the_same_name():
+    """Defect: anybody's CSV file with the name of a training answered questions 9 and 10, unmarked."""
+    write_scores(model='SimpleNet')
+    path = records.scores_path('out', NAMES[0], 'fakes_dataset')
+    records.write_json(path, records.read_scores(path) | {'model': 'scored elsewhere', 'detector': NAMES[0]})
+    page = page_now()
+    for question in ('q9', 'q10'):
+        assert 'No answer: out/scores' in section(page, question) and 'elsewhere' in section(page, question)
+    assert rows(page, 'calibration', NAMES[0])  # as anybody's
+    write_run()
+    facts = {name: records.training_facts(name, {}, 'x') | {'model': 'scored elsewhere'} for name in NAMES}
+    write_pair(facts)
+    page = page_now()
+    assert str(path) in section(page, 'skipped') and 'again compare' in section(page, 'skipped')
+    assert not rows(page, 'calibration', NAMES[0]) and 'add up to' not in section(page, 'q11')
+
+
+def test_scores_of_other_data_of_the_same_name_are_no_answers():
+    write_run()
+    write_scores(data_fingerprint='other')
+    page = page_now()
+    for question in ('q9', 'q10'):
+        answer = section(page, question)
+        assert 'other data of this name' in answer and 'numerical_analysis.py' in answer
+    assert 'add up to' not in section(page, 'q11') and 'href="#q9"' in page.partition('Open: ')[2].partition('</p>')[0]
+
+
+def test_a_name_with_two_low_lines_is_not_read_as_another_detectors():
+    """Defect: what stood before the first '__' of the file's name was taken for the detector."""
+    record = write_scores()
+    for dataset, detector in (('faces', 'a__b'), ('my__faces', 'a__b'), ('faces', 'c:d')):
+        facts = {'dataset': dataset, 'detector': detector}
+        records.write_json(records.scores_path('out', detector, dataset), record | facts)
+    records.write_json('out/scores/e__f__faces__test.json', {key: record[key] for key in ('labels', 'scores')})
+    records.write_json('out/scores/renamed__faces__test.json', record | {'dataset': 'faces', 'detector': 'c:d'})
+    evidence = Evidence('out', 'checkpoints')
+    assert sorted(scored.detector for scored in evidence.scores.values()) == ['a__b', 'a__b', 'c:d', 'e__f', NAMES[0]]
+    assert [Path(path).name for path in evidence.broken] == ['renamed__faces__test.json']
+
+
 def test_a_comparison_of_an_older_checkpoint_is_left_out():
     """calibrate.py changes the checkpoint of the same training."""
     for model in ('SimpleNet', 'MyNet'):

@@ -16,6 +16,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
+from forensics.judging.elsewhere import ScoredElsewhere
 from forensics.reporting.page import DASH, Html, as_text, digits, escaped, joined, mark, paragraph, section
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
@@ -56,6 +57,11 @@ class Run:
     @property
     def fingerprint(self) -> str | None:
         return self.data.get('test', {}).get('fingerprint')
+
+    @property
+    def scores(self) -> str:
+        """Name of the record of its scores of its own data set's test part, without the suffix."""
+        return records.scores_path('', self.name, self.log['dataset']).stem
 
     def test_accuracy(self, form: str = '{:.2f}%') -> Html:
         """At the epoch of the best validation accuracy."""
@@ -177,7 +183,7 @@ class Evidence:
     def _scored(self, path: Path) -> Scored | None:
         def read() -> Scored:
             record = records.read_scores(path)
-            detector = path.stem.split('__')[0]
+            detector = detector_of(path, record)
             self._check_training(path, detector, record)
             logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
             return Scored(detector, record, np.asarray(record['labels']), logits, path.stem)
@@ -261,6 +267,8 @@ class Evidence:
         One that does not say is taken for the only training that the log of this name has.
         """
         run, digest = self.newest(name), said.get('checkpoint_sha256')
+        if said.get('model') == ScoredElsewhere.name and records.log_path(str(self.folder), name).exists():
+            return False
         if run and run.facts.get('id') and said.get('run_id'):
             if said['run_id'] != run.facts['id']:
                 return False
@@ -291,11 +299,18 @@ class Evidence:
 
     def scores_of(self, run: Run) -> Scored | None:
         """The scores of its own data set's test part, unless they are of other data or of a later training."""
-        dataset = Path(run.log['dataset']).name
-        found = self.scores.get(records.scores_path('', run.name, dataset).stem) if run.newest else None
-        if found and run.fingerprint and found.record.get('data_fingerprint', run.fingerprint) != run.fingerprint:
-            return None
-        return found
+        found = self.scores.get(run.scores) if run.newest else None
+        return None if found and self.strange(found) else found
+
+    def strange(self, scored: Scored) -> str:
+        """Why scores that bear a training's name say nothing of it; '' if they are its own."""
+        if scored.record.get('model') == ScoredElsewhere.name:
+            return 'holds scores that were computed elsewhere, under the name of a training'
+        run = self.newest(scored.detector)
+        known = run.fingerprint if run and run.scores == scored.name else None
+        if known and scored.record.get('data_fingerprint', known) != known:
+            return f'holds scores of other data of this name than those that {run.title} was trained on'
+        return ''
 
     def metrics_of(self, scored: Scored) -> dict:
         """The record that numerical_analysis.py left of the same scores; {} if it was not run on this checkpoint."""
@@ -391,6 +406,13 @@ def check(run: Run, path: Path) -> bool:
     if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in accuracies):
         raise UserError(f'{path}: a run has an accuracy that is no number from 0 to 100; {again}')
     return True
+
+
+def detector_of(path: Path, record: dict) -> str:
+    """As the record says; a file that bears another name is not taken for what its record says."""
+    said = record.get('detector') or ''
+    own = records.scores_path('', said, record.get('dataset') or '')
+    return said if own.stem == path.stem else path.stem.rsplit('__', 2)[0]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
