@@ -62,7 +62,7 @@ class Scored:
     @property
     def training(self) -> dict:
         """Which training the scores are of, as far as their record says."""
-        facts = {key: self.record.get(key) for key in records.training_facts('', {})}
+        facts = {key: self.record.get(key) for key in ('model', *records.training_facts('', {}))}
         return facts | {'detector': self.name}
 
     def logits_of(self, files: Sequence[str]) -> np.ndarray:

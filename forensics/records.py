@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import NoneType
 
 from forensics.errors import UserError
 
@@ -327,6 +328,11 @@ def read_scores(path: str | Path) -> dict:
         and all(value is None or isinstance(value, (int, float)) for row in scores for value in row)
     ):
         raise UserError(f'{path} needs, for each file, a label 0 or 1 and a row of one or two scores. {again}')
+    if 'files' in record and not (all(isinstance(file, str) for file in files) and len({*files}) == len(files)):
+        raise UserError(f'{path} needs names of files, none of them twice. {again}')
+    names = ('model', 'dataset', 'data_fingerprint', 'data_source', 'condition', *training_facts('', {}))
+    if wrong := [name for name in names if not isinstance(record.get(name), (str, NoneType))]:
+        raise UserError(f'{path} has something else than words as its {", ".join(wrong)}. {again}')
     check_label_names(record.get('label_names'), path)
     columns = record.get('score_columns')
     if columns is not None and columns != score_columns(scores):

@@ -15,7 +15,8 @@ from forensics import records
 def write_scores(dataset: str, model: str, second, labels, **facts) -> None:
     name = records.run_name(dataset, model, 'Adam')
     scores = [[-value, value] for value in second]
-    records.write_scores(records.scores_path('out', name, dataset), ['x.jpg'] * len(labels), labels, scores, **facts)
+    files = [f'{number}.jpg' for number in range(len(labels))]
+    records.write_scores(records.scores_path('out', name, dataset), files, labels, scores, **facts)
 
 
 def write_log(dataset: str, model: str, **changes) -> None:

@@ -16,7 +16,7 @@ import train_svm
 from forensics import records
 from forensics.classical.detector import ClassicalDetector
 from forensics.data import datasets
-from forensics.judging import benchmark_scores, benchmark_table, scoring
+from forensics.judging import benchmark_pairs, benchmark_scores, benchmark_table, comparing, scoring
 from forensics.judging.detector import Detector
 from models import MyNet
 
@@ -502,6 +502,20 @@ def test_all_pairs_are_compared_on_each_data_set(pair_of_sets, call_main):
         differing['holm_p'],
         differing['mcnemar']['first_only'],
     )
+
+
+def test_markdown_of_one_pair_and_of_names_with_bars():
+    """Defect: "all 1 pairs", "only 1 groups", and a bar in a name was taken for the end of its cell."""
+    labels, logits = np.repeat([0, 1], 3), [np.arange(6.0), np.arange(6.0)]
+    (pair,) = comparing.compare(['a|b', 'c'], labels, logits, [0, 0, 0, 1, 2, 3], [2.5, 2.5])
+    pair |= {'dataset': 'many', 'level': 'frame', 'verdict': comparing.verdict(pair)}
+    text = benchmark_pairs.markdown([pair])
+    assert "better? p is DeLong's" in text and 'only 1 group (or' in text
+    assert text.splitlines()[-1].startswith(r'| a\|b | c | +0.000') and r'Whether a\|b or c' in text
+    other = pair | {'first': 'd'}
+    assert 'p holds for all 2 pairs (DeLong, Holm)' in benchmark_pairs.markdown([pair, other])
+    row = dict.fromkeys(benchmark_table.COLUMNS) | {'detector': 'x', 'trained_on': 'faces|2'}
+    assert benchmark_table.markdown_row(row, {'x': 'x'}) == r'| x | faces\|2 | - | - | - | - |'
 
 
 def test_a_detector_without_finite_scores_is_in_no_pair(pair_of_sets, loaded, call_main):

@@ -132,7 +132,7 @@ def test_a_better_detector_is_called_better(scores, call_main, workdir):
     assert figure.stat().st_size > 10_000
     said = records.read_json(GOOD)
     assert said['command'] == f'python compare_detectors.py {scores["blind"]} {scores["good"]}'
-    assert said['detectors']['good'] == records.training_facts('good', {}, 'good')
+    assert said['detectors']['good'] == records.training_facts('good', {}, 'good') | {'model': None}
     assert records.trainings_of_figure(figure) == [said['detectors'][name] for name in ('blind', 'good')]
 
 
@@ -166,8 +166,9 @@ def test_other_data_and_too_few_common_images_are_refused(scores, call_main, wor
         ({'data_fingerprint': lambda _: None}, 'does not say which images'),
         ({'labels': lambda labels: labels[1:]}, 'needs, for each file, a label 0 or 1'),
         ({'scores': lambda scores: [row[0] for row in scores]}, 'a row of one or two scores'),
+        ({'files': lambda files: [*files[:-1], files[0]]}, 'other.json needs names of files, none of them twice'),
     ],
-    ids=['labels', 'condition', 'fingerprint', 'lengths', 'flat'],
+    ids=['labels', 'condition', 'fingerprint', 'lengths', 'flat', 'twice'],
 )
 def test_scores_that_mean_something_else_are_refused(changes, message, scores, call_main):
     record = records.read_scores(scores['good'])

@@ -170,6 +170,19 @@ def test_scores_of_a_checkpoint_are_not_overwritten(faces):
         take(GOOD, faces)
 
 
+def test_scores_from_elsewhere_do_not_take_the_name_of_a_training(faces):
+    """Defect: where it was not scored yet, they became the answer of the report."""
+    records.write_json('out/theirs.json', [])
+    with pytest.raises(UserError, match=r'out/theirs\.json is a record of ours with this name: rename theirs\.csv'):
+        take(GOOD, faces)
+
+
+def test_the_same_file_with_another_meaning_is_another_detector(faces):
+    """Defect: its digest was that of the file alone, so that both meanings were mixed in the report."""
+    digests = [take(GOOD, faces, meaning)['checkpoint_sha256'] for meaning in ('fake', 'real', 'fake')]
+    assert digests[0] == digests[2] != digests[1]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

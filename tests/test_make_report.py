@@ -16,6 +16,7 @@ from PIL import Image
 
 import make_report
 from forensics import records
+from forensics.errors import UserError
 from forensics.judging import comparing, plots, scoring
 from forensics.reporting import assignment, findings, report, reproduction
 from forensics.reporting.album import Album
@@ -346,6 +347,46 @@ def test_scores_that_name_no_training_are_not_given_to_the_second_of_two():
     assert 'does not say of which' in section(page_now(), 'skipped')
 
 
+def test_scores_from_elsewhere_are_no_answers_about_a_training_of_the_same_name():
+    """Defect: anybody's CSV file with the name of a training answered questions 9 and 10, unmarked."""
+    write_scores(model='SimpleNet')
+    path = records.scores_path('out', NAMES[0], 'fakes_dataset')
+    records.write_json(path, records.read_scores(path) | {'model': 'scored elsewhere', 'detector': NAMES[0]})
+    page = page_now()
+    for question in ('q9', 'q10'):
+        assert 'No answer: out/scores' in section(page, question) and 'elsewhere' in section(page, question)
+    assert rows(page, 'calibration', NAMES[0])  # as anybody's
+    write_run()
+    facts = {name: records.training_facts(name, {}, 'x') | {'model': 'scored elsewhere'} for name in NAMES}
+    write_pair(facts)
+    page = page_now()
+    assert str(path) in section(page, 'skipped') and 'again compare' in section(page, 'skipped')
+    assert not rows(page, 'calibration', NAMES[0]) and 'add up to' not in section(page, 'q11')
+
+
+def test_scores_of_other_data_of_the_same_name_are_no_answers():
+    write_run()
+    write_scores(data_fingerprint='other')
+    page = page_now()
+    for question in ('q9', 'q10'):
+        answer = section(page, question)
+        assert 'other data of this name' in answer and 'numerical_analysis.py' in answer
+    assert 'add up to' not in section(page, 'q11') and 'href="#q9"' in page.partition('Open: ')[2].partition('</p>')[0]
+
+
+def test_a_name_with_two_low_lines_is_not_read_as_another_detectors():
+    """Defect: what stood before the first '__' of the file's name was taken for the detector."""
+    record = write_scores()
+    for dataset, detector in (('faces', 'a__b'), ('my__faces', 'a__b'), ('faces', 'c:d')):
+        facts = {'dataset': dataset, 'detector': detector}
+        records.write_json(records.scores_path('out', detector, dataset), record | facts)
+    records.write_json('out/scores/e__f__faces__test.json', {key: record[key] for key in ('labels', 'scores')})
+    records.write_json('out/scores/renamed__faces__test.json', record | {'dataset': 'faces', 'detector': 'c:d'})
+    evidence = Evidence('out', 'checkpoints')
+    assert sorted(scored.detector for scored in evidence.scores.values()) == ['a__b', 'a__b', 'c:d', 'e__f', NAMES[0]]
+    assert [Path(path).name for path in evidence.broken] == ['renamed__faces__test.json']
+
+
 def test_a_comparison_of_an_older_checkpoint_is_left_out():
     """calibrate.py changes the checkpoint of the same training."""
     for model in ('SimpleNet', 'MyNet'):
@@ -606,7 +647,9 @@ def test_colours_have_the_contrast_that_wcag_asks_for(scheme):
 @pytest.mark.parametrize(
     'wrong',
     [{'seconds': ['x']}, {'run': []}, {'run': {'data': 5}}, {'run': {'data': {'test': 1}}}, {'val_loss': 3},
-     {'optimizer': 'Adam'}, {'test_acc': [1.0]}, {'val_acc': [1.0, None, 2.0]}, {'dataset': None}],
+     {'optimizer': 'Adam'}, {'test_acc': [1.0]}, {'val_acc': [1.0, None, 2.0]}, {'dataset': None},
+     {'run': {'backbone_weights': 5}}, {'run': {'data_source': ['x']}},
+     {'run': {'data': {'test': {'fingerprint': []}}}}, {'val_loss': [0.5, 'x', {}, [1], 0.2]}],
 )  # fmt: skip
 def test_a_log_with_something_else_inside_is_named(wrong):
     write_run(model='MyNet')
@@ -615,6 +658,57 @@ def test_a_log_with_something_else_inside_is_named(wrong):
     records.write_json(path, [records.last_run(path) | wrong])
     page = page_now()
     assert str(path) in section(page, 'skipped') and 'fakes_dataset_MyNet_Adam.json' in section(page, 'trainings')
+    assert 'is not written' not in page
+
+
+@pytest.mark.parametrize('wrong', [{'checkpoint_sha256': ['a']}, {'data_fingerprint': {'a': 1}}])
+def test_scores_whose_facts_are_no_words_are_named_and_spoil_nothing_else(wrong):
+    """Defect: one ended the report in a traceback, the other took several sections with it."""
+    write_run()
+    write_scores(model='MyNet')
+    path = records.scores_path('out', NAMES[0], 'fakes_dataset')
+    records.write_json(path, write_scores() | wrong)
+    page = page_now()
+    assert str(path) in section(page, 'skipped') and 'is not written' not in page
+    assert NAMES[1] in section(page, 'calibration')
+
+
+def test_half_a_character_in_a_log_can_be_written(capsys):
+    """Defect: UnicodeEncodeError when the page was whole."""
+    write_run()
+    path = Path('out/fakes_dataset_SimpleNet_Adam.json')
+    records.write_json(path, [records.last_run(path) | {'model': 'a9\ud800'}])
+    assert 'a9?' in section(written(), 'trainings') and checked(capsys) == []
+
+
+def test_a_table_of_trials_with_an_endless_field_is_named():
+    Path('out').mkdir()
+    Path('out/x_search.csv').write_text('a,b\n1,' + 200_000 * 'x')
+    assert 'x_search.csv cannot be read as CSV' in section(page_now(), 'skipped')
+
+
+def test_an_empty_log_is_named(call_main):
+    """Defect: answer_questions.py ended in a traceback."""
+    import answer_questions
+
+    records.write_json('out/fakes_dataset_SimpleNet_Adam.json', [])
+    status, printed, errors = call_main(answer_questions)
+    assert status == 0 and 'no answer: out/fakes_dataset_SimpleNet_Adam.json holds no run yet' in printed, errors
+    page = page_now()
+    assert 'Adam.json holds no run yet' in section(page, 'skipped') and 'is not written' not in page
+
+
+def test_an_answer_that_meets_anything_unexpected_names_its_record():
+    """Defect: of some kinds of errors the question was named, and not the file."""
+    records.write_json('out/bonus.json', {'accuracy': 1})
+
+    def stumble(*_):
+        raise AttributeError
+
+    question = assignment.Question('1', 'asks', record='bonus.json', answer=stumble)
+    assert 'out/bonus.json is not as expected' in assignment.measured(question, Evidence('out', 'checkpoints'))
+    with pytest.raises(UserError, match='not trained yet'):
+        assignment.best_accuracy(Evidence('out', 'checkpoints'), Path('out/absent.json'))
 
 
 def test_a_mixture_with_drawn_data_is_marked_and_can_be_trained_again():

@@ -122,3 +122,17 @@ def test_labels_or_scores_of_another_meaning_are_refused(tmp_path):
         records.read_scores(path)
     records.write_scores(path, ['real/a.png'], [0], [[0.5]])
     assert records.read_scores(path)['score_columns'] == ['fake']
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [({'files': ['real/a.png'] * 2}, 'none of them twice'), ({'files': [['real/a.png'], 'b']}, 'none of them twice')]
+    + [({name: ['x']}, f'its {name}') for name in ('detector', 'dataset', 'data_fingerprint', 'checkpoint_sha256')],
+)
+def test_scores_of_images_twice_or_with_facts_that_are_no_words_are_refused(wrong, message, tmp_path):
+    """Defect: an image in two lines counted twice, and facts of another type ended in tracebacks."""
+    path = tmp_path / 'scores.json'
+    records.write_scores(path, ['real/a.png', 'fake/b.png'], [0, 1], [[1.5], [0.0]], detector='a', dataset=None)
+    records.write_json(path, records.read_scores(path) | wrong)
+    with pytest.raises(UserError, match=rf'scores\.json .*{message}'):
+        records.read_scores(path)

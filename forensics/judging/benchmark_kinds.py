@@ -8,7 +8,7 @@ from forensics.data.parts import Part
 from forensics.judging import scoring
 from forensics.judging.benchmark_entries import Entry
 from forensics.judging.benchmark_scores import Scores
-from forensics.judging.benchmark_table import COLUMNS, at_level, interval_text
+from forensics.judging.benchmark_table import COLUMNS, at_level, interval_text, markdown_line
 from forensics.judging.scoring import COMPARED
 
 SEEN, UNSEEN, GAP = NAMES = ('kinds trained on', 'kinds never seen', 'gap')
@@ -82,7 +82,7 @@ def markdown(rows: list[dict], titles: dict[str, str]) -> str:
     lines = ['Mean AuC over the data sets (frames) of', '', f'| detector | {" | ".join(NAMES)} |', '|---|---|---|---|']
     for name in dict.fromkeys(row['detector'] for row in rows):
         own = [row for row in rows if row['detector'] == name]
-        lines.append(f'| {" | ".join([titles[name], *map(mean_text, own)])} |')
+        lines.append(markdown_line([titles[name], *map(mean_text, own)]))
     return '\n'.join([*lines, ''])
 
 

@@ -6,7 +6,7 @@ from forensics.data.parts import Part
 from forensics.judging import comparing, scoring
 from forensics.judging.benchmark_entries import Entry
 from forensics.judging.benchmark_scores import Scores
-from forensics.judging.benchmark_table import at_level, fitted_threshold, levels_of
+from forensics.judging.benchmark_table import at_level, fitted_threshold, levels_of, markdown_line
 from forensics.judging.scoring import COMPARED
 
 OF_A_METRIC = ('first', 'second', 'difference', 'low', 'high')
@@ -74,11 +74,10 @@ def markdown(rows: list[dict]) -> str:
     lines = []
     for dataset, level in dict.fromkeys((row['dataset'], row['level']) for row in rows):
         own = [row for row in rows if (row['dataset'], row['level']) == (dataset, level)]
+        p = f'p holds for all {len(own)} pairs (DeLong, Holm)' if len(own) > 1 else "p is DeLong's"
         lines += [
-            f'{dataset}, test, {level}s: is one of two better? p holds for all {len(own)} pairs (DeLong, Holm)',
+            f'{dataset}, test, {level}s: is one of two better? {p}',
             '',
-        ]
-        lines += [
             '| first | second | AuC, second - first | p | |',
             '|---|---|---|---|---|',
             *map(markdown_row, own),
@@ -93,4 +92,4 @@ def markdown_row(row: dict) -> str:
     if auc['interval']:
         difference += ' ({:+.3f} to {:+.3f})'.format(*auc['interval'])
     p = '-' if row['delong_p'] is None else f'{row["holm_p"]:.3g}'
-    return f'| {row["first"]} | {row["second"]} | {difference} | {p} | {row["verdict"]} |'
+    return markdown_line((row['first'], row['second'], difference, p, row['verdict']))

@@ -1,7 +1,7 @@
 """The benchmark's table: a row for each detector, data set, perturbation and level, derived from the scores."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ COLUMNS = (
     'accuracy', 'accuracy_low', 'accuracy_high', 'threshold', 'threshold_from', 'constant_accuracy',
 )  # fmt: skip
 LEVELS = ('frame', 'video')
+BAR = r'\|'  # within a cell of Markdown
 MARKDOWN_HEAD = '| detector | trained | AuC | EER | accuracy, % | threshold from |', '|---|---|---|---|---|---|'
 
 
@@ -164,4 +165,9 @@ def markdown_row(row: dict, titles: dict[str, str]) -> str:
     trained = 'here' if row['own'] else (row['trained_on'] or '-')
     cells = titles[row['detector']], trained, interval_text(row, 'auc'), interval_text(row, 'eer')
     cells += interval_text(row, 'accuracy', 1), row['threshold_from'] or '-'
-    return f'| {" | ".join(cells)} |'
+    return markdown_line(cells)
+
+
+def markdown_line(cells: Iterable[str]) -> str:
+    # A name may hold the sign that parts the cells.
+    return f'| {" | ".join(cell.replace("|", BAR) for cell in cells)} |'

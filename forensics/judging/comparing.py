@@ -120,9 +120,10 @@ def verdict(row: dict) -> str:
     """The comparison in a sentence. It needs both: a p value that holds for all pairs, an interval without 0."""
     auc = row['metrics']['auc']
     if row['delong_p'] is None:
+        groups = f'{row["fewest_groups"]} group{"" if row["fewest_groups"] == 1 else "s"}'
         return (
             f'Whether {row["first"]} or {row["second"]} is better cannot be told: one class has only '
-            f'{row["fewest_groups"]} groups (or images, where no groups are known), and {FEWEST} are needed.'
+            f'{groups} (or images, where no groups are known), and {FEWEST} are needed.'
         )
     low, high = auc['interval']
     if row['holm_p'] >= SURE or low <= 0 <= high:

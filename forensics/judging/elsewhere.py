@@ -1,6 +1,7 @@
 """The scores of anybody's detector, from a CSV file with the columns "file" and "score"."""
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -51,6 +52,12 @@ class ScoredElsewhere(Detector):
         self.covered: set[Path] = set()  # folders of the parts that it has scores of
         self.validations: list[Part] = []
         self.loaded_from(path)
+
+    def loaded_from(self, file: str | Path) -> 'ScoredElsewhere':
+        """The digest is of the file and of what it is said to mean, because the scores depend on both."""
+        super().loaded_from(file)
+        self.sha256 = hashlib.sha256(f'{self.sha256} {self.meaning}'.encode()).hexdigest()
+        return self
 
     def outputs(self, images, doubts):
         raise UserError(f'{self.file} holds scores alone, so that it cannot score other pictures.')
@@ -103,6 +110,9 @@ class ScoredElsewhere(Detector):
         if part.name == 'test':
             self.doubt_meaning(where, found)
         path, files = self.scores_path(folder, part), [file for file in part.files if file in found]
+        log = records.log_path(folder, self.file.stem)
+        if log.exists():
+            raise UserError(f'{log} is a record of ours with this name: rename {self.file}.')
         if path.exists() and records.read_scores(path).get('model') != self.name:
             raise UserError(f'{path} holds the scores of a detector of ours with this name: rename {self.file}.')
         reasons = dict.fromkeys(missing, f'no score in {self.file.name}')

@@ -14,7 +14,7 @@ from forensics.errors import UserError
 from forensics.judging import scoring
 from forensics.reporting import findings
 from forensics.reporting.album import Album
-from forensics.reporting.evidence import Evidence, sections
+from forensics.reporting.evidence import UNEXPECTED, Evidence, Scored, sections
 from forensics.reporting.page import UNCHECKED, Html, all_marks, code, digits, element, joined, paragraph, say
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -79,6 +79,8 @@ class Question(NamedTuple):
 
 def best_accuracy(evidence: Evidence, path: Path) -> Html:
     run = evidence.newest(path.stem)
+    if run is None:
+        raise UserError(f'{path}: {evidence.untrained(path.stem)}')
     answer = say('{} (epoch {}, validation {})', run.test_accuracy(), run.best_epoch(), run.validation())
     constant = scoring.run_constant_accuracy(run.log)
     if constant is not None:
@@ -86,15 +88,23 @@ def best_accuracy(evidence: Evidence, path: Path) -> Html:
     return joined([answer, origin(run.facts.get('backbone_weights'))])
 
 
+def own_scores(evidence: Evidence, path: Path) -> Scored:
+    records.read_scores(path)  # raises, where the evidence had to do without it
+    scored = evidence.scores[path.stem]
+    if reason := evidence.strange(scored):
+        raise UserError(f'{path} {reason}; score it with `{evidence.score_command(scored.detector, scored.dataset)}`.')
+    return scored
+
+
 def proportion(evidence: Evidence, path: Path) -> Html:
-    labels = np.asarray(records.read_scores(path)['labels'])
+    labels = own_scores(evidence, path).labels
     real, fake = int(np.sum(labels == 0)), int(np.sum(labels == 1))
     answer = say('{} to {}', digits(fake, '{}'), digits(real, '{}'))
     return say('{} = {}', answer, digits(fake / real, '{:.2f}')) if real else answer
 
 
 def aucs(evidence: Evidence, path: Path) -> Html:
-    record = records.read_scores(path)
+    record = own_scores(evidence, path).record
     first, second = scoring.two_columns(record['scores']).T
     if reason := scoring.undefined(record['labels'], second - first):
         return say('undefined: {}', reason)
@@ -115,8 +125,7 @@ def origin(weights: str | None) -> str:
 
 
 def kind_of_classifier(evidence: Evidence, path: Path) -> Html:
-    records.read_scores(path)  # raises, where the evidence had to do without it
-    return findings.kind_of_classifier(evidence.scores[path.stem])
+    return findings.kind_of_classifier(own_scores(evidence, path))
 
 
 def parameters(key: str, evidence: Evidence, path: Path) -> Html:
@@ -134,6 +143,11 @@ def bonus_pair(evidence: Evidence, path: Path) -> Html:
 
 
 # --- words that hang on numbers --------------------------------------------------------------------------------------
+
+
+def scores_of(training: Training, evidence: Evidence) -> Scored | None:
+    scored = evidence.scores.get(Path(training.scores).stem)
+    return None if scored is None or evidence.strange(scored) else scored
 
 
 def untrained(training: Training, evidence: Evidence) -> Html:
@@ -187,7 +201,7 @@ def why_mirrored(evidence: Evidence) -> Html:
         'raises one where it lowers the other: an image with a high "fake" score has a low "real" score. Ordered by '
         'the first score the images stand the other way round, and the curve is mirrored: AuC becomes 1 − AuC.'
     )
-    scored = evidence.scores.get(Path(FAKES.scores).stem)
+    scored = scores_of(FAKES, evidence)
     if scored is None or scored.reason:
         return words
     values = auc_of_each(scored.record)
@@ -233,7 +247,7 @@ def pretraining(evidence: Evidence) -> Html:
 
 
 def why_better(evidence: Evidence) -> Html | str:
-    both = [evidence.scores.get(Path(training.scores).stem) for training in (SYNTHETIC, XCEPTION)]
+    both = [scores_of(training, evidence) for training in (SYNTHETIC, XCEPTION)]
     if None in both or any(scored.reason or not scored.interval for scored in both):
         return ''
     simple, xception = both
@@ -451,7 +465,7 @@ def measured(question: Question, evidence: Evidence) -> Html:
         return question.answer(evidence, path)
     except UserError as error:
         return say('no answer: {}', error)
-    except (KeyError, TypeError, ValueError) as error:
+    except UNEXPECTED as error:
         return say('no answer: {} is not as expected ({}); run {}', path, repr(error), code(question.command))
 
 
@@ -463,8 +477,10 @@ def still_open(evidence: Evidence, album: Album) -> list[Question]:
 
     def is_open(question: Question) -> bool:
         record = evidence.folder / question.record
+        scored = evidence.scores.get(record.stem)
         return (
-            bool(question.record and (not record.exists() or str(record) in evidence.broken))
+            bool(scored and evidence.strange(scored))
+            or bool(question.record and (not record.exists() or str(record) in evidence.broken))
             or bool(question.training and not evidence.newest(question.training.name))
             or any(not album.has(figure.file, figure.of) for figure in question.figures)
         )

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
 from forensics.judging import scoring
+from forensics.judging.elsewhere import ScoredElsewhere
 from forensics.reporting.page import DASH, Html, as_text, digits, escaped, joined, mark, paragraph, section
 
 NO_LOGS = ('bonus.json', 'nof_params.json', 'benchmark.json')  # the JSON files in out/ that are no logs of trainings
@@ -55,6 +57,11 @@ class Run:
     @property
     def fingerprint(self) -> str | None:
         return self.data.get('test', {}).get('fingerprint')
+
+    @property
+    def scores(self) -> str:
+        """Name of the record of its scores of its own data set's test part, without the suffix."""
+        return records.scores_path('', self.name, self.log['dataset']).stem
 
     def test_accuracy(self, form: str = '{:.2f}%') -> Html:
         """At the epoch of the best validation accuracy."""
@@ -161,7 +168,8 @@ class Evidence:
         return [each for each in found if each is not None]
 
     def _runs(self, path: Path) -> list[Run]:
-        found, runs = [], self.attempt(path, lambda: records.read_runs(path)) or []
+        # Of an empty log `last_run` says that it is empty.
+        found, runs = [], self.attempt(path, lambda: records.read_runs(path) or [records.last_run(path)]) or []
         for place, log in enumerate(runs):
             newest = place == len(runs) - 1
             title = path.name if newest else f'{path.name}[{place}]'
@@ -175,7 +183,7 @@ class Evidence:
     def _scored(self, path: Path) -> Scored | None:
         def read() -> Scored:
             record = records.read_scores(path)
-            detector = path.stem.split('__')[0]
+            detector = detector_of(path, record)
             self._check_training(path, detector, record)
             logits = scoring.fake_logits(np.asarray(record['scores'], dtype=np.float64))
             return Scored(detector, record, np.asarray(record['labels']), logits, path.stem)
@@ -259,6 +267,8 @@ class Evidence:
         One that does not say is taken for the only training that the log of this name has.
         """
         run, digest = self.newest(name), said.get('checkpoint_sha256')
+        if said.get('model') == ScoredElsewhere.name and records.log_path(str(self.folder), name).exists():
+            return False
         if run and run.facts.get('id') and said.get('run_id'):
             if said['run_id'] != run.facts['id']:
                 return False
@@ -289,11 +299,18 @@ class Evidence:
 
     def scores_of(self, run: Run) -> Scored | None:
         """The scores of its own data set's test part, unless they are of other data or of a later training."""
-        dataset = Path(run.log['dataset']).name
-        found = self.scores.get(records.scores_path('', run.name, dataset).stem) if run.newest else None
-        if found and run.fingerprint and found.record.get('data_fingerprint', run.fingerprint) != run.fingerprint:
-            return None
-        return found
+        found = self.scores.get(run.scores) if run.newest else None
+        return None if found and self.strange(found) else found
+
+    def strange(self, scored: Scored) -> str:
+        """Why scores that bear a training's name say nothing of it; '' if they are its own."""
+        if scored.record.get('model') == ScoredElsewhere.name:
+            return 'holds scores that were computed elsewhere, under the name of a training'
+        run = self.newest(scored.detector)
+        known = run.fingerprint if run and run.scores == scored.name else None
+        if known and scored.record.get('data_fingerprint', known) != known:
+            return f'holds scores of other data of this name than those that {run.title} was trained on'
+        return ''
 
     def metrics_of(self, scored: Scored) -> dict:
         """The record that numerical_analysis.py left of the same scores; {} if it was not run on this checkpoint."""
@@ -373,11 +390,17 @@ def check(run: Run, path: Path) -> bool:
     kinds = {'model': str, 'dataset': str, 'optimizer': dict, 'run': dict} | dict.fromkeys(['seconds', *curves], list)
     wrong = [key for key, kind in kinds.items() if not isinstance(log.get(key, kind()), kind)]
     wrong += ['seconds'] * (not all(isinstance(value, (int, float)) for value in log.get('seconds') or []))
+    numbers = (int, float, NoneType)
+    wrong += [key for key in curves if not all(isinstance(value, numbers) for value in log.get(key) or ())]
     wrong += [key for key in ('model', 'dataset') if not log.get(key)]
     if wrong:
         raise UserError(f'{path}: a run lacks {", ".join(wrong)}; {again}')
     if not isinstance(run.data, dict) or not all(isinstance(part, dict) for part in run.data.values()):
         raise UserError(f'{path}: a run does not say what its data are as it should; {again}')
+    words = [run.facts.get('backbone_weights'), run.facts.get('data_source')]
+    words += [part.get('fingerprint') for part in run.data.values()]
+    if not all(isinstance(value, (str, NoneType)) for value in words):
+        raise UserError(f'{path}: a run names its backbone weights, or its data, by something else than words; {again}')
     best = run.best  # raises if there is no epoch
     accuracies = [log[key][best] for key in ('val_acc', 'test_acc')]
     if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in accuracies):
@@ -385,6 +408,16 @@ def check(run: Run, path: Path) -> bool:
     return True
 
 
+def detector_of(path: Path, record: dict) -> str:
+    """As the record says; a file that bears another name is not taken for what its record says."""
+    said = record.get('detector') or ''
+    own = records.scores_path('', said, record.get('dataset') or '')
+    return said if own.stem == path.stem else path.stem.rsplit('__', 2)[0]
+
+
 def read_table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline='', encoding='utf-8') as opened:
-        return list(csv.DictReader(opened))
+    try:
+        with open(path, newline='', encoding='utf-8') as opened:
+            return list(csv.DictReader(opened))
+    except csv.Error as error:
+        raise UserError(f'{path} cannot be read as CSV ({error}): make it again, or remove it.') from error

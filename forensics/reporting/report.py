@@ -27,12 +27,13 @@ def build(evidence: Evidence, album: Album) -> str:
         element('nav', contents(body), aria_label='Contents'),
         element('main', body, id='content'),
     ])  # fmt: skip
-    return (
+    text = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{TITLE}</title>\n<style>\n{CSS}</style>\n</head>\n'
         f'<body>\n{page}\n</body>\n</html>\n'
     )
+    return text.encode('utf-8', 'replace').decode()  # half a character, which JSON may hold, cannot be written
 
 
 def summary(evidence: Evidence, album: Album) -> Html:
