@@ -116,17 +116,29 @@ def compare(
     return rows
 
 
-def verdict(row: dict) -> str:
-    """The comparison in a sentence. It needs both: a p value that holds for all pairs, an interval without 0."""
-    auc = row['metrics']['auc']
+def better(row: dict) -> str | None:
+    """'first', 'second', 'neither', or None where it cannot be told.
+
+    It needs both: a p value that holds for all pairs, an interval without 0.
+    """
     if row['delong_p'] is None:
+        return None
+    low, high = row['metrics']['auc']['interval']
+    if row['holm_p'] >= SURE or low <= 0 <= high:
+        return 'neither'
+    return 'second' if row['metrics']['auc']['difference'] > 0 else 'first'
+
+
+def verdict(row: dict) -> str:
+    """The comparison in a sentence."""
+    found = better(row)
+    if found is None:
         groups = f'{row["fewest_groups"]} group{"" if row["fewest_groups"] == 1 else "s"}'
         return (
             f'Whether {row["first"]} or {row["second"]} is better cannot be told: one class has only '
             f'{groups} (or images, where no groups are known), and {FEWEST} are needed.'
         )
-    low, high = auc['interval']
-    if row['holm_p'] >= SURE or low <= 0 <= high:
+    if found == 'neither':
         return f'No difference between {row["first"]} and {row["second"]} can be seen on these images.'
-    better, worse = (row['second'], row['first']) if auc['difference'] > 0 else (row['first'], row['second'])
-    return f'{better} is better than {worse}: its AuC is {abs(auc["difference"]):.3f} higher.'
+    worse = row['second' if found == 'first' else 'first']
+    return f'{row[found]} is better than {worse}: its AuC is {abs(row["metrics"]["auc"]["difference"]):.3f} higher.'

@@ -213,7 +213,7 @@ def why_mirrored(evidence: Evidence) -> Html:
 
 
 def sense_of_the_kind(evidence: Evidence) -> Html | str:
-    scored = evidence.scores.get(Path(SYNTHETIC.scores).stem)
+    scored = scores_of(SYNTHETIC, evidence)
     if scored is None:
         return say(
             'What kind of classifier it is, is not known yet: {}',
@@ -280,7 +280,7 @@ def maps_words(evidence: Evidence) -> Html:
         'that is everywhere, or a network that has found nothing. The mean maps average this over the whole test part.'
     )]  # fmt: skip
     for training in (FAKES, XCEPTION):
-        scored = evidence.scores.get(Path(training.scores).stem)
+        scored = scores_of(training, evidence)
         if scored and findings.kind_of(scored) in ('constant', 'chance', 'reversed'):
             words.append(
                 say(

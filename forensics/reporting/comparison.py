@@ -280,6 +280,12 @@ def perturbed_cell(row: dict | None) -> Html:
 
 
 MOST_PAIRS = 100  # of a data set, in the report
+BETTER = {
+    'first': 'the first is better',
+    'second': 'the second is better',
+    'neither': 'no difference can be seen',
+    None: 'cannot be told: too few groups or images',
+}
 PAIR_HEAD = (
     'first, second', 'so', 'AuC difference (95% interval)', 'p (DeLong, Holm)', 'only first right', 'only second right',
     'p (McNemar)',
@@ -331,8 +337,8 @@ def pair_table(caption: str, marks: Html, rows: list[dict], record: dict, eviden
         return joined([row[place], evidence.marks_of_training(training_of(record, row[place]), drawn)])
 
     def line(row: dict) -> list:
-        so = comparing.verdict({**row, 'first': 'the first', 'second': 'the second'})
-        return [joined([named(row, 'first'), ', ', named(row, 'second')]), so[0].upper() + so[1:], *pair_numbers(row)]
+        names = joined([named(row, 'first'), ', ', named(row, 'second')])
+        return [names, BETTER[comparing.better(row)], *pair_numbers(row)]
 
     lines = [line(row) for row in shown]
     rest = len(rows) - len(shown)
