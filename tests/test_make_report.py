@@ -296,7 +296,7 @@ def test_records_of_another_training_do_not_stand_beside_the_newest():
     write_pair({name: run_of(name) for name in NAMES})
     page = page_now()
     assert section(page, 'skipped').endswith('is of the newest training of its name.')
-    assert '0.750' in section(page, 'cross') and 'the second is better' in section(page, 'pairs')
+    assert '0.750' in section(page, 'cross') and 'the first is better' in section(page, 'pairs')
 
     write_run(id='second')
     page = page_now()
