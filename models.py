@@ -237,7 +237,7 @@ MODELS = {
     'SimpleNet': ModelSpec(SimpleNet, cam_layer='conv3'),
     'XceptionBased': ModelSpec(put_perceptron_on, cam_layer='conv3', backbone=start_xception),
     'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
-    'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
+    'BonusNet': ModelSpec(BonusNet, cam_layer='blocks'),
     'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224, resize=True), nof_scores=1),
     'PhotoNet': ModelSpec(
         begin_undecided,
