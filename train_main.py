@@ -78,6 +78,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='make this share of the fakes of real pictures, blended into themselves or up-convolved (default: none)',
     )
     parser.add_argument(
+        '--teacher',
+        metavar='FILE',
+        help='learn also from what this detector answers to the same pictures: a .pt or .safetensors of ours, or an '
+        'exported .onnx for pictures of its size',
+    )
+    parser.add_argument(
+        '--teacher-share', type=options.share, metavar='SHARE', help="the teacher's share of the loss (default: 0.5)"
+    )
+    parser.add_argument(
         '--precision',
         choices=('float32', 'bf16'),
         default='float32',
@@ -98,6 +107,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.no_augmentation and (args.crop or args.augment):
         parser.error('--no-augmentation leaves nothing to --crop and --augment: give one or the other')
+    if args.teacher is None and args.teacher_share is not None:
+        parser.error('--teacher-share needs --teacher FILE')
+    if args.teacher and args.teacher_share is None:
+        args.teacher_share = 0.5  # and no default, or a run of a line without a teacher could not go on
     return args
 
 
@@ -122,6 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     check_backbone(model, origin)
     if args.no_augmentation:
         parts['train'].transform = parts['val'].transform
+    teacher = detectors.Teacher(args.teacher, spec.preprocessing, args.crop) if args.teacher else None
     sample = parts['val'][0][0]  # a picture of train would draw random numbers
     check_memory(model, sample, args.batch_size)
     if args.compile:
@@ -143,8 +157,12 @@ def main(argv: list[str] | None = None) -> None:
         precision=args.precision,
         schedule=args.schedule,
         average=args.average,
+        teacher=teacher,
+        teacher_share=args.teacher_share,
     )
     facts = {'parameters': get_nof_params(model), **describe(args, origin, parts, left_out)}
+    if teacher:
+        facts['teacher'] = teacher.detector.training
     trainer.run(args.epochs, logging_parameters, facts=facts, resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
