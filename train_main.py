@@ -17,7 +17,7 @@ from common import CHECKPOINT_DIR
 from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory, check_precision
-from forensics.data.mixtures import SEPARATOR, Mixture
+from forensics.data.mixtures import Mixture
 from forensics.data.parts import Part, files_of
 from forensics.pictures.passed_on import AUGMENTATIONS
 from forensics.running import distributed, runtime, starting
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum, args.weight_decay)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
     logging_parameters = LoggingParameters(
-        args.model, joined(args.datasets), args.optimizer, records.plain(optimizer_params)
+        args.model, datasets.joined(args.datasets), args.optimizer, records.plain(optimizer_params)
     )
     trainer = Trainer(
         model,
@@ -174,7 +174,7 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
-        'dataset': joined(args.datasets),
+        'dataset': datasets.joined(args.datasets),
         'datasets': list(dict.fromkeys(args.datasets)),
         'class_names': list(datasets.CLASSES),
         'model_options': {**spec.options, **dict(args.option)},
@@ -189,11 +189,6 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),
     }
-
-
-def joined(names: list[str]) -> str:
-    """The name under which a training on these data sets is kept."""
-    return SEPARATOR.join(dict.fromkeys(names))
 
 
 def facts_of(names: list[str], name: str, opened: Dataset) -> dict:
