@@ -68,7 +68,7 @@ def test_the_first_layer_and_block_keep_every_pixel(pictures):
 
 @pytest.mark.parametrize(('high_pass', 'same'), [(True, True), (False, False)])
 def test_a_brighter_picture_has_the_same_scores(high_pass, same, pictures):
-    """Each colour by an amount of its own; also at the edges, which the maximum would find."""
+    """Each colour by an amount of its own."""
     torch.manual_seed(0)
     net = BonusNet(high_pass=high_pass)
     brighter = pictures + torch.tensor([0.5, -1.0, 2.0])[:, None, None]
@@ -76,13 +76,15 @@ def test_a_brighter_picture_has_the_same_scores(high_pass, same, pictures):
 
 
 def test_the_first_layer_stays_high_pass_while_it_is_trained(pictures):
-    layer = HighPass(3, 8, 5)
+    """Also at the edges of a picture, where there is nothing to differ from."""
+    layer = HighPass(3, 8, 5, padding=2)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
     before = layer.weight.clone()
     layer(pictures).square().mean().backward()
     optimizer.step()
     assert not torch.equal(layer.weight, before)
-    torch.testing.assert_close(layer(torch.full((1, 3, 9, 9), 7.0))[0, :, 0, 0], layer.bias, atol=1e-5, rtol=0)
+    for blank in layer(torch.full((1, 3, 9, 9), 7.0))[0].flatten(1).T:
+        torch.testing.assert_close(blank, layer.bias, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize('size', [(32, 32), (200, 133), (256, 256)])
