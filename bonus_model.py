@@ -19,6 +19,9 @@ from forensics.errors import UserError
 SHIPPED = Path(__file__).resolve().parent / 'checkpoints' / 'bonus.pt'
 
 
+GAIN = 8  # differences of neighbouring pixels are about so much smaller than pixels
+
+
 class HighPass(nn.Conv2d):
     """A convolution that sees differences alone: the weights of each colour are centred, so that they add up to zero.
 
@@ -28,11 +31,11 @@ class HighPass(nn.Conv2d):
     def __init__(self, *sizes: int, **options) -> None:
         # With zeros around it, the edge of every picture would be its greatest difference.
         super().__init__(*sizes, padding_mode='replicate', **options)
-        nn.init.zeros_(self.bias)  # PyTorch's biases are as large as the differences
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         centred = self.weight - self.weight.mean((2, 3), keepdim=True)
-        return self._conv_forward(x, centred, self.bias)
+        return self._conv_forward(x, GAIN * centred, self.bias)
 
 
 class Sum(nn.Module):
