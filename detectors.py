@@ -136,6 +136,29 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
     return NetworkDetector(model, model_name, run).loaded_from(checkpoint_path)
 
 
+class Teacher:
+    """P(fake) that a detector gives to a batch of another network's inputs, from which that network learns.
+
+    The detector gets the pictures of which the inputs were made, so each normalises as it is used to.
+    """
+
+    def __init__(self, path: str | Path, preprocessing: Preprocessing, crop: int | None = None):
+        with runtime.seeded(0):  # building its network draws random numbers, which are the student's
+            self.detector = load_detector(path)
+        self.preprocessing = preprocessing
+        side = crop or preprocessing.size
+        doubts = Doubts()
+        self.detector.outputs([Image.new('RGB', (side, side))], doubts)
+        for reason in doubts.reasons:
+            raise UserError(
+                f'{path} cannot teach on pictures of {side}x{side} pixels: they {reason} Take a checkpoint (.pt) of a '
+                f'network for pictures of any size, such as PhotoNet, or leave --crop out.'
+            )
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.detector.score(self.preprocessing.pictures(inputs)))
+
+
 # --- data sets as a detector takes them ------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from PIL import Image
 from torch import nn
 from torchvision import transforms
 
@@ -48,6 +49,12 @@ class Preprocessing:
 
     def test_transform(self) -> transforms.Compose:
         return transforms.Compose([*self._resize(), *self._to_tensor()])
+
+    def pictures(self, inputs: torch.Tensor) -> list[Image.Image]:
+        """The pictures of which such inputs were made, for who takes others."""
+        mean, std = (inputs.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        pixels = (255 * (inputs * std + mean)).round().clamp(0, 255).byte()
+        return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
     def _resize(self) -> list:
         return [transforms.Resize((self.size, self.size))] if self.resize else []
@@ -237,7 +244,7 @@ MODELS = {
     'SimpleNet': ModelSpec(SimpleNet, cam_layer='conv3'),
     'XceptionBased': ModelSpec(put_perceptron_on, cam_layer='conv3', backbone=start_xception),
     'MyNet': ModelSpec(MyNet, cam_layer='conv5'),
-    'BonusNet': ModelSpec(BonusNet, cam_layer='conv4'),
+    'BonusNet': ModelSpec(BonusNet, cam_layer='blocks'),
     'CustomCNN': ModelSpec(CustomCNN, cam_layer='conv4', preprocessing=Preprocessing(224, resize=True), nof_scores=1),
     'PhotoNet': ModelSpec(
         begin_undecided,

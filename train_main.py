@@ -17,7 +17,7 @@ from common import CHECKPOINT_DIR
 from forensics import records
 from forensics.data import datasets
 from forensics.data.checks import check_backbone, check_memory, check_precision
-from forensics.data.mixtures import SEPARATOR, Mixture
+from forensics.data.mixtures import Mixture
 from forensics.data.parts import Part, files_of
 from forensics.pictures.passed_on import AUGMENTATIONS
 from forensics.running import distributed, runtime, starting
@@ -78,6 +78,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='make this share of the fakes of real pictures, blended into themselves or up-convolved (default: none)',
     )
     parser.add_argument(
+        '--teacher',
+        metavar='FILE',
+        help='learn also from what this detector answers to the same pictures: a .pt or .safetensors of ours, or an '
+        'exported .onnx for pictures of its size',
+    )
+    parser.add_argument(
+        '--teacher-share', type=options.share, metavar='SHARE', help="the teacher's share of the loss (default: 0.5)"
+    )
+    parser.add_argument(
         '--precision',
         choices=('float32', 'bf16'),
         default='float32',
@@ -98,6 +107,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.no_augmentation and (args.crop or args.augment):
         parser.error('--no-augmentation leaves nothing to --crop and --augment: give one or the other')
+    if args.teacher is None and args.teacher_share is not None:
+        parser.error('--teacher-share needs --teacher FILE')
+    if args.teacher and args.teacher_share is None:
+        args.teacher_share = 0.5  # and no default, or a run of a line without a teacher could not go on
     return args
 
 
@@ -122,6 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     check_backbone(model, origin)
     if args.no_augmentation:
         parts['train'].transform = parts['val'].transform
+    teacher = detectors.Teacher(args.teacher, spec.preprocessing, args.crop) if args.teacher else None
     sample = parts['val'][0][0]  # a picture of train would draw random numbers
     check_memory(model, sample, args.batch_size)
     if args.compile:
@@ -129,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = make_optimizer(args.optimizer, model, args.lr, args.momentum, args.weight_decay)
     optimizer_params = {name: value for name, value in optimizer.param_groups[0].items() if name != 'params'}
     logging_parameters = LoggingParameters(
-        args.model, joined(args.datasets), args.optimizer, records.plain(optimizer_params)
+        args.model, datasets.joined(args.datasets), args.optimizer, records.plain(optimizer_params)
     )
     trainer = Trainer(
         model,
@@ -143,8 +157,12 @@ def main(argv: list[str] | None = None) -> None:
         precision=args.precision,
         schedule=args.schedule,
         average=args.average,
+        teacher=teacher,
+        teacher_share=args.teacher_share,
     )
     facts = {'parameters': get_nof_params(model), **describe(args, origin, parts, left_out)}
+    if teacher:
+        facts['teacher'] = teacher.detector.training
     trainer.run(args.epochs, logging_parameters, facts=facts, resume=args.resume)
     best = records.checkpoint_path(CHECKPOINT_DIR, logging_parameters.run_name)
     print(f'The best epoch on validation is in {best}.')
@@ -156,7 +174,7 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
     return {
         'model': args.model,
-        'dataset': joined(args.datasets),
+        'dataset': datasets.joined(args.datasets),
         'datasets': list(dict.fromkeys(args.datasets)),
         'class_names': list(datasets.CLASSES),
         'model_options': {**spec.options, **dict(args.option)},
@@ -171,11 +189,6 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
         'commit': records.commit(),
         'versions': records.versions('torch', 'torchvision', 'timm', 'numpy', 'pillow'),
     }
-
-
-def joined(names: list[str]) -> str:
-    """The name under which a training on these data sets is kept."""
-    return SEPARATOR.join(dict.fromkeys(names))
 
 
 def facts_of(names: list[str], name: str, opened: Dataset) -> dict:

@@ -6,6 +6,7 @@ Trainer(model, optimizer, criterion, batch_size, train_dataset, validation_datas
 import math
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -80,7 +81,8 @@ class Trainer:
     share the work, and the figures are those of a single one (see forensics/running/distributed.py).
 
     `schedule` is one of SCHEDULES. With `average`, the weights that are evaluated and saved are a running average of
-    those that are trained: after every step, this share of the average stays.
+    those that are trained: after every step, this share of the average stays. `teacher` gives P(fake) of a batch's
+    inputs: then `teacher_share` of the loss in training is the cross-entropy to that instead of to the labels.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class Trainer:
         precision: str = 'float32',
         schedule: str = 'constant',
         average: float | None = None,
+        teacher: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        teacher_share: float = 0.5,
     ):
         memory.tune_allocator()
         self.model = model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
@@ -109,6 +113,8 @@ class Trainer:
         self.workers = workers
         self.precision = precision
         self.schedule = schedule
+        self.teacher = teacher
+        self.teacher_share = teacher_share
         self.scheduler: LRScheduler | None = None  # `run` makes it, because it knows the number of steps
         self.averaged: AveragedModel | None = None
         if average is not None:
@@ -137,6 +143,8 @@ class Trainer:
             with distributed.whole_batch_statistics(bool(indices)):
                 outputs = runtime.forward(model, inputs, self.precision)
             loss = self._loss(outputs, labels)
+            if self.teacher:
+                loss = (1 - self.teacher_share) * loss + self.teacher_share * self._loss_to_teacher(outputs, inputs)
             self._stop_if_not_finite(loss, f'epoch {self.epoch + 1}', number, self.train_dataset, indices)
             distributed.weighted(loss, self.criterion, len(indices), batches.sizes[number - 1]).backward()
             self.optimizer.step()
@@ -190,6 +198,14 @@ class Trainer:
         if outputs.dim() == 2 and outputs.shape[1] == 1 and labels.dim() == 1:  # one logit: the score of "fake"
             outputs, labels = outputs[:, 0], labels.to(outputs.dtype)
         return self.criterion(outputs, labels)
+
+    def _loss_to_teacher(self, outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """The cross-entropy to the teacher's probabilities. It has the gradient of the Kullback-Leibler divergence."""
+        return nn.functional.binary_cross_entropy_with_logits(
+            score_differences(outputs),
+            self.teacher(inputs).to(outputs),
+            reduction=getattr(self.criterion, 'reduction', 'mean'),
+        )
 
     def _stop_if_not_finite(
         self, loss: torch.Tensor, when: str, batch: int, dataset: Dataset, indices: list[int]
@@ -308,6 +324,7 @@ class Trainer:
         for what, old, new in (
             ('arguments', before['run'].get('arguments'), now['run'].get('arguments')),
             ('data', before['run'].get('data'), now['run'].get('data')),
+            ('teacher', before['run'].get('teacher'), now['run'].get('teacher')),
             ('optimizer', before['optimizer']['params'], now['optimizer']['params']),
         ):
             old, new = old or {}, new or {}

@@ -19,15 +19,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run  # noqa: E402
+from benchmarks.commands import SIZE, run, scaled, train_and_judge, write_table  # noqa: E402
 from forensics import records  # noqa: E402
-from forensics.data import datasets  # noqa: E402
-from forensics.data.parts import Part  # noqa: E402
 from forensics.judging import scoring  # noqa: E402
 from forensics.running import starting  # noqa: E402
 
 TURNS = 15
-SIZE = 256  # of the assignment's networks; other pictures are scaled for all contenders alike
 ASSIGNMENT = ('-b', 32, '-o', 'Adam', '--lr', 0.001)
 RECIPE = ('-b', 32, '-o', 'AdamW', '--lr', 0.001, '--schedule', 'one-cycle', '--crop', 160)
 CONTENDERS = {  # the networks' own words for train_main.py
@@ -65,47 +62,27 @@ def main(argv: list[str] | None = None) -> None:
             results = [result_of(args, dataset, root, contender, seed) for seed in seeds]
             table += [row(dataset, contender, results, costs.get(contender))]
             print(table[-1], flush=True)
-    path = Path(args.folder) / 'field.md'
-    with records.atomic_path(path) as temporary:
-        temporary.write_text('\n'.join(table) + '\n')
-    print('\n'.join(['', *table, f'Wrote {path}']))
-
-
-def scaled(dataset: str, folder: Path) -> Path:
-    """The root of the data set with pictures of SIZE pixels: its own, or a copy that is made once."""
-    from forensics.pictures.files import open_image
-
-    home = datasets.find_dataset(dataset).resolve()
-    part = Part.find(dataset, 'train')
-    if open_image(str(part.folder / part.files[0])).size == (SIZE, SIZE):
-        return home.parent
-    copy = (folder / f'scaled_{SIZE}' / dataset).resolve()
-    if not (copy / 'manifest.csv').exists():  # which is written last
-        words = ['--no-detect', '--size', SIZE, '--from', home, '--output', copy]
-        run('preprocessing.py', words, folder, home.parent)
-    return copy.parent
+    write_table(Path(args.folder) / 'field.md', table)
 
 
 def result_of(args: argparse.Namespace, dataset: str, root: Path, contender: str, seed: int) -> dict:
-    """The metrics of the test part, computed by the project's own commands or read if they were."""
-    name = f'{dataset}_{contender}_{args.epochs}_{seed}'.replace(' ', '')
-    folder = Path(args.folder) / name
+    """The metrics of the test part and the seconds of the training."""
+    folder = Path(args.folder) / f'{dataset}_{contender}_{args.epochs}_{seed}'.replace(' ', '')
     if contender == SVM:
-        model = []
-        detector, suffix = f'{dataset}_spectrum-svm-poly_svm', 'npz'
-        train = ('train_svm.py', ['-d', dataset, '--features', 'spectrum', '--classifier', 'svm-poly'])
-    else:
-        words = CONTENDERS[contender]
-        detector, suffix = records.run_name(dataset, contender, words[words.index('-o') + 1]), 'pt'
-        model = ['-m', contender]
-        own = ['-d', dataset, *model, '-e', args.epochs, '--seed', seed, '--resume']
-        train = ('train_main.py', [*own, *words])
+        return result_of_svm(dataset, folder, root)
+    words = ['-e', args.epochs, '--seed', seed, *CONTENDERS[contender]]
+    log, metrics = train_and_judge([dataset], contender, words, folder, root)
+    return {**metrics, 'seconds': sum(log['seconds'])}
+
+
+def result_of_svm(dataset: str, folder: Path, root: Path) -> dict:
+    detector = f'{dataset}_spectrum-svm-poly_svm'
     metrics = folder / records.metrics_path('out', detector, dataset)
     if not metrics.exists():
         start = time.monotonic()
-        run(*train, folder, root)
+        run('train_svm.py', ['-d', dataset, '--features', 'spectrum', '--classifier', 'svm-poly'], folder, root)
         records.write_json(folder / 'seconds.json', time.monotonic() - start)
-        run('numerical_analysis.py', [*model, '-cpp', f'checkpoints/{detector}.{suffix}', '-d', dataset], folder, root)
+        run('numerical_analysis.py', ['-cpp', f'checkpoints/{detector}.npz', '-d', dataset], folder, root)
     return {**records.read_json(metrics)['metrics'], 'seconds': records.read_json(folder / 'seconds.json')}
 
 

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run  # noqa: E402
+from benchmarks.commands import run_name, train_and_judge  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
@@ -60,18 +60,14 @@ def main(argv: list[str] | None = None) -> None:
 def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
     data = Part.find(args.dataset, 'train').fingerprint[:6]
     folder = Path(args.folder) / f'{args.dataset}_{data}_{args.model}_{args.epochs}_{args.precision}_{kernels}_{seed}'
-    name = records.run_name(args.dataset, args.model, 'Adam')
-    scores = folder / records.scores_path('out', name, args.dataset, 'test')
-    if not scores.exists():
-        own = ['-d', args.dataset, '-m', args.model]
-        train = [*own, '-o', 'Adam', '--lr', 0.001, '-b', 32, '-e', args.epochs, '--precision', args.precision]
-        root = datasets.find_dataset(args.dataset).parent
-        run('train_main.py', [*train, '--seed', seed, '--resume'], folder, root, KERNELS[kernels])
-        run('numerical_analysis.py', [*own, '-cpp', f'checkpoints/{name}.pt'], folder, root, KERNELS[kernels])
-    record = records.read_scores(scores)
+    words = ['-o', 'Adam', '--lr', 0.001, '-b', 32, '-e', args.epochs, '--precision', args.precision, '--seed', seed]
+    root = datasets.find_dataset(args.dataset).parent
+    log, _ = train_and_judge([args.dataset], args.model, words, folder, root, KERNELS[kernels])
+    name = run_name([args.dataset], args.model, words)
+    record = records.read_scores(folder / records.scores_path('out', name, args.dataset, 'test'))
     labels, outputs = np.asarray(record['labels']), scoring.two_columns(record['scores'])
     margins = outputs[:, 1] - outputs[:, 0]
-    best = records.best_epoch(records.last_run(folder / records.log_path('out', name)))
+    best = records.best_epoch(log)
     row = {
         'auc': scoring.auc(labels, margins),
         'accuracy': scoring.accuracy(labels, margins > 0),

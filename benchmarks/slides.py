@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run  # noqa: E402
+from benchmarks.commands import run_name, train_and_judge  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
@@ -72,7 +72,7 @@ def divided_at_random(home: Path, copy: Path, seed: int = 0) -> Path:
         files = sorted(file for file, row in rows.items() if row['label'] == label)
         parts = [rows[file]['part'] for file in files]
         for file, part in zip(files, rng.permutation(parts), strict=True):
-            place = f'{part}/{label}/{Path(file).name}'
+            place = f'{part}/{label}/{file.replace("/", "_")}'  # two parts may have files of one name
             (copy / place).parent.mkdir(parents=True, exist_ok=True)
             if not (copy / place).exists():
                 os.symlink((home / file).resolve(), copy / place)
@@ -84,18 +84,9 @@ def divided_at_random(home: Path, copy: Path, seed: int = 0) -> Path:
 # --- trainings ------------------------------------------------------------
 
 
-def train(home: Path, folder: Path, model: str, epochs: int, words: tuple) -> Path:
-    """The folder with the training's log and scores, which are computed unless they are there."""
-    name = name_of(home, model, words)
-    if not (folder / records.metrics_path('out', name, home.name)).exists():
-        own = ['-d', home.name, '-m', model]
-        run('train_main.py', [*own, '-e', epochs, *words, '--resume'], folder, home.parent)
-        run('numerical_analysis.py', [*own, '-cpp', f'checkpoints/{name}.pt'], folder, home.parent)
-    return folder
-
-
-def name_of(home: Path, model: str, words: tuple) -> str:
-    return records.run_name(home.name, model, words[words.index('-o') + 1])
+def train(home: Path, folder: Path, model: str, epochs: int, words: tuple) -> tuple[dict, dict]:
+    """(the training's log, the metrics of the test part)."""
+    return train_and_judge([home.name], model, ['-e', epochs, *words], folder, home.parent)
 
 
 def place_of(approach: str, split: str, folder: Path) -> Path:
@@ -107,12 +98,8 @@ def print_approaches(approaches: list[str], splits: dict[str, Path], folder: Pat
         '| approach | split | epoch kept | test accuracy | AuC (95% interval) | training |\n|---|---|---|---|---|---|'
     )
     for approach in approaches:
-        model, _, words = APPROACHES[approach]
         for split, home in splits.items():
-            done = train(home, place_of(approach, split, folder), *APPROACHES[approach])
-            name = name_of(home, model, words)
-            log = records.last_run(done / records.log_path('out', name))
-            metrics = records.read_json(done / records.metrics_path('out', name, home.name))['metrics']
+            log, metrics = train(home, place_of(approach, split, folder), *APPROACHES[approach])
             print(
                 f'| {approach} | {split} | {records.best_epoch(log) + 1} of {len(log["val_acc"])} '
                 f'| {metrics["accuracy"]["value"]:.1f} '
@@ -131,8 +118,9 @@ def print_by_size(approaches: list[str], home: Path, folder: Path) -> None:
     print('|---|---|---|---|---|')
     for approach in approaches:
         model, _, words = APPROACHES[approach]
-        done = train(home, place_of(approach, 'by person', folder), *APPROACHES[approach])
-        record = records.read_scores(done / records.scores_path('out', name_of(home, model, words), home.name, 'test'))
+        name = run_name([home.name], model, words)
+        done = place_of(approach, 'by person', folder)
+        record = records.read_scores(done / records.scores_path('out', name, home.name, 'test'))
         labels, outputs = np.asarray(record['labels']), scoring.two_columns(record['scores'])
         said = outputs[:, 1] > outputs[:, 0]
         quarter = np.searchsorted(edges, [sizes[file][0] for file in record['files']], side='right')
@@ -145,8 +133,7 @@ def print_ablation(home: Path, folder: Path) -> None:
     for optimizer in OPTIMIZERS:
         for rate in RATES:
             words = ('-o', optimizer, '--lr', rate, '-b', 32)
-            done = train(home, folder / f'ablation_{optimizer}_{rate}', 'CustomCNN', ABLATION_EPOCHS, words)
-            log = records.last_run(done / records.log_path('out', name_of(home, 'CustomCNN', words)))
+            log, _ = train(home, folder / f'ablation_{optimizer}_{rate}', 'CustomCNN', ABLATION_EPOCHS, words)
             best = records.best_epoch(log)
             print(f'| {optimizer} | {rate} | {log["val_loss"][best]:.3f} | {log["val_acc"][best]:.1f} |', flush=True)
 

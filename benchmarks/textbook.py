@@ -61,13 +61,6 @@ class PlainMyNet(MyNet):
         return self.fc(self.dropout(x.flatten(1)))
 
 
-class PlainBonusNet(BonusNet):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = self.pool(self.relu(layer(x)))
-        return self.fc(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
-
-
 def plain_xception() -> nn.Module:
     return get_xception_based_model('none')
 
@@ -75,7 +68,7 @@ def plain_xception() -> nn.Module:
 MODELS = {
     'SimpleNet': PlainSimpleNet,
     'MyNet': PlainMyNet,
-    'BonusNet': PlainBonusNet,
+    'BonusNet': BonusNet,  # which pools nothing
     'XceptionBased': plain_xception,
 }
 

@@ -122,7 +122,8 @@ def exported_bonus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('exported')
     checkpoint = records.load_checkpoint(PROJECT / 'checkpoints' / 'bonus.pt')
     card = {'smallest_face': 80, 'margin': 0.25, 'licence': 'unknown'}
-    run = {'model': 'BonusNet', 'dataset': 'fakes_dataset', 'calibration': CALIBRATION, 'card': card}
+    run = {name: checkpoint['run'][name] for name in ('model', 'model_options', 'dataset')}
+    run |= {'calibration': CALIBRATION, 'card': card}
     records.save_checkpoint(folder / 'bonus.pt', {'model': checkpoint['model'], 'run': run})
     said = ['--licence', 'MIT', '--fails-on', 'photographs']
     arguments = ['-cpp', folder / 'bonus.pt', '-o', folder / 'bonus.onnx', '--data-root', folder, *said]

@@ -91,7 +91,7 @@ def test_the_command_stores_what_holds_on_validation_and_scores_change_by_the_te
         after = detectors.load_network(path)
         assert np.allclose(after.outputs_of(part)[0], raw / stored['temperature'], atol=1e-6)
         assert after.threshold == stored['threshold'] >= 0.5
-    assert torch.equal(before.model.conv1.weight, after.model.conv1.weight)
+    assert torch.equal(before.model.fc.weight, after.model.fc.weight)
     assert stored['chosen_on']['fakes_dataset']['fingerprint']
 
 

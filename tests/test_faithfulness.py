@@ -262,10 +262,9 @@ def measured(call_main, workdir):
 
 def test_command_measures_every_method_of_a_network(measured, workdir):
     checkpoint = workdir / 'checkpoints' / 'fakes_dataset_BonusNet_Adam.pt'
-    run = {'model': 'BonusNet', 'dataset': 'fakes_dataset', 'id': 'a run'}
     checkpoint.parent.mkdir()
-    weights = records.load_checkpoint(PROJECT / 'checkpoints' / 'bonus.pt')['model']
-    records.save_checkpoint(checkpoint, {'model': weights, 'run': run})
+    shipped = records.load_checkpoint(PROJECT / 'checkpoints' / 'bonus.pt')
+    records.save_checkpoint(checkpoint, {**shipped, 'run': {**shipped['run'], 'id': 'a run'}})
     found = measured(checkpoint)
     assert found['path'].name == 'fakes_dataset_BonusNet_Adam__fakes_dataset.json'
     assert list(found['methods']) == list(explaining.METHODS) and found['run_id'] == 'a run'

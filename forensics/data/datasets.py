@@ -13,9 +13,15 @@ from forensics.pictures.files import image_files
 
 PARTS = ('train', 'val', 'test')
 CLASSES = tuple(records.LABEL_NAMES)
+SEPARATOR = '+'  # dfdc_dataset+fakes_dataset: the name of a mixture
 ROOT_VARIABLE = 'FACES_DATASETS'
 SPLIT_ROOT = 'split_datasets'  # in the current folder: find_part advises to split data sets into it
 DEMO_ROOT = Path(__file__).resolve().parent.parent.parent / 'demo_datasets'
+
+
+def joined(names: list[str]) -> str:
+    """The name under which a training on these data sets is kept."""
+    return SEPARATOR.join(dict.fromkeys(names))
 
 
 def roots() -> list[Path]:

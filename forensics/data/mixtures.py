@@ -10,8 +10,6 @@ from torch.utils.data import Dataset
 from forensics.pictures.faces import Face
 from forensics.pictures.made_fakes import made_fake
 
-SEPARATOR = '+'  # dfdc_dataset+fakes_dataset: the name of a mixture
-
 
 class Mixture(Dataset):
     """The pictures of several FacesDatasets, one data set after the other.

@@ -302,7 +302,7 @@ def grad_cam_package(evidence: Evidence) -> Html:
 
 def bonus_words(evidence: Evidence) -> Html:
     return say(
-        'BonusNet: one plain and three depthwise separable convolutions, pooled to a mean and a maximum over the '
+        'BonusNet: one plain and a few depthwise separable convolutions, pooled to a mean and a maximum over the '
         'picture. A seam or a blurred patch may lie anywhere, and the maximum finds a single spot that differs. '
         'Separable convolutions and the missing dense layers keep it small. How its weights were made: '
         'checkpoints/bonus.md.{}',
