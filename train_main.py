@@ -172,6 +172,9 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
     """The record of a run beside its curves: enough to rebuild the detector and to repeat the training."""
     spec = get_spec(args.model)
     elsewhere = ('resume', 'workers', 'device', 'data_root')  # these change no number
+    arguments = {name: value for name, value in vars(args).items() if name not in elsewhere}
+    for name in ('backbone_weights', 'teacher'):  # weights are passed on, without the folders of who made them
+        arguments[name] = arguments[name] and Path(arguments[name]).name
     return {
         'model': args.model,
         'dataset': datasets.joined(args.datasets),
@@ -179,7 +182,7 @@ def describe(args: argparse.Namespace, origin: str | None, parts: dict, left_out
         'class_names': list(datasets.CLASSES),
         'model_options': {**spec.options, **dict(args.option)},
         'preprocessing': dataclasses.asdict(spec.preprocessing),
-        'arguments': {name: value for name, value in vars(args).items() if name not in elsewhere},
+        'arguments': arguments,
         'seed': args.seed,
         'backbone_weights': origin,
         'data': {name: facts_of(args.datasets, name, part) for name, part in parts.items()},

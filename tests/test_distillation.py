@@ -156,3 +156,10 @@ def test_a_share_of_no_teacher_is_refused(capsys):
     with pytest.raises(SystemExit):
         train_main.parse_args(['--teacher-share', '0.3'])
     assert '--teacher-share needs --teacher' in capsys.readouterr().err
+
+
+def test_a_record_does_not_name_the_folders_of_its_maker(own_data):
+    """Defect: weights that were passed on said in which folder their maker kept others."""
+    _, run = trained('--teacher', Path('teacher.pt').resolve())
+    assert run['arguments']['teacher'] == 'teacher.pt'
+    assert str(Path.cwd()) not in json.dumps(run)
