@@ -252,7 +252,7 @@ def claims_section(claims: list[dict]) -> str:
 def detector_section(about: dict) -> str:
     chosen = about['threshold_chosen_on'] or 'nothing: this detector is not calibrated'
     rows = [
-        ('detector', f'{about["file"]} ({about["model"]})'),
+        ('detector', f'{Path(about["file"]).name} ({about["model"]})'),
         ('threshold', f'P(fake) of {about["threshold"]:.2f} or more counts as fake; chosen on {chosen}'),
         ('trained on', about['trained_on'] or 'not stated'),
         ('known to fail on', about['fails_on'] or 'not stated'),
