@@ -111,7 +111,7 @@ install_lists() {
         local files=("${lists[@]/%/.txt}")
         # The README promises 500 MB: each module is compiled when it is first used, and nothing needs venv's setuptools.
         pip_install --quiet --no-compile --no-deps "${files[@]/#/-r}" &&
-            "$venv/bin/python" -m pip uninstall --disable-pip-version-check --quiet --yes setuptools
+            "$venv/bin/python" -m pip uninstall --disable-pip-version-check -qq --yes setuptools
     fi
 }
 

@@ -516,13 +516,14 @@ def test_machine_without_python_is_explained(tmp_path: Path):
 
 # ---- predict.sh
 
-INSTALL_SMALL = INSTALL[0].replace('-r requirements.txt', '--quiet --no-deps -rrequirements-predict.txt')
+INSTALL_SMALL = INSTALL[0].replace('-r requirements.txt', '--quiet --no-compile --no-deps -rrequirements-predict.txt')
 INSTALL_PAGE = f'{INSTALL_SMALL} -rrequirements-app.txt'
+WITHOUT_SETUPTOOLS = '-m pip uninstall --disable-pip-version-check -qq --yes setuptools'
 
 
 def test_predict_makes_a_small_venv_once(tmp_path: Path):
     setup = Setup(tmp_path)
-    for calls in (['-m venv .venv-predict', INSTALL_SMALL], []):
+    for calls in (['-m venv .venv-predict', INSTALL_SMALL, WITHOUT_SETUPTOOLS], []):
         assert setup.run('predict') == (0, f'{setup.root}/.venv-predict/bin/python')
         assert setup.calls() == calls
     assert not (setup.root / '.venv').exists()
@@ -554,7 +555,7 @@ def test_interrupted_small_setup_is_repaired(tmp_path: Path):
     (setup.root / 'kill').unlink()
     setup.calls()
     assert setup.run('predict') == (0, f'{setup.root}/.venv-predict/bin/python')
-    assert setup.calls() == ['-m venv .venv-predict', INSTALL_SMALL]
+    assert setup.calls() == ['-m venv .venv-predict', INSTALL_SMALL, WITHOUT_SETUPTOOLS]
     assert not (setup.root / '.venv-predict/half-written').exists()
 
 
@@ -575,8 +576,8 @@ def test_predict_names_files_from_where_the_user_stands(tmp_path: Path):
 def test_the_page_adds_to_the_small_venv_which_then_serves_both(tmp_path: Path):
     setup = Setup(tmp_path)
     steps = [
-        ('predict', ['-m venv .venv-predict', INSTALL_SMALL]),
-        ('page', [INSTALL_PAGE]),
+        ('predict', ['-m venv .venv-predict', INSTALL_SMALL, WITHOUT_SETUPTOOLS]),
+        ('page', [INSTALL_PAGE, WITHOUT_SETUPTOOLS]),
         ('page', []),
         ('predict', []),
     ]
@@ -589,7 +590,8 @@ def test_predict_page_starts_the_page(tmp_path: Path):
     setup = Setup(tmp_path)
     command = [setup.tools / 'bash', setup.root / 'predict.sh', '--page', '--port', '8000']
     subprocess.run(command, cwd=setup.tools, env={'PATH': str(setup.tools)}, check=True, capture_output=True)
-    assert setup.calls() == ['-m venv .venv-predict', INSTALL_PAGE, f'{setup.root}/app.py --port 8000']
+    installed = ['-m venv .venv-predict', INSTALL_PAGE, WITHOUT_SETUPTOOLS]
+    assert setup.calls() == [*installed, f'{setup.root}/app.py --port 8000']
 
 
 # ---- what is installed
