@@ -43,7 +43,10 @@ class Preprocessing:
     def train_transform(self, crop: int | None = None, augment: str | None = None) -> transforms.Compose:
         """`crop` pixels a side are cut out at random (default: the assignment's shift by 4 pixels at most), after the
         augmentation of that name."""
-        cut = transforms.RandomCrop(crop) if crop else transforms.RandomCrop(self.size, padding=4)
+        if crop:
+            cut = transforms.RandomCrop(crop, pad_if_needed=True, padding_mode='reflect')
+        else:
+            cut = transforms.RandomCrop(self.size, padding=4)
         steps = [AUGMENTATIONS[augment](crop or self.size)] if augment else []
         return transforms.Compose([*steps, *self._resize(), cut, transforms.RandomHorizontalFlip(), *self._to_tensor()])
 

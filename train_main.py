@@ -64,7 +64,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="one of the model's own options, such as dense=256, dropout=0.5 or frozen=false; may be repeated",
     )
     parser.add_argument('--no-augmentation', action='store_true', help='train on the pictures as they are')
-    parser.add_argument('--crop', type=options.positive, metavar='N', help='train on random squares of N pixels')
+    parser.add_argument(
+        '--crop',
+        type=options.positive,
+        metavar='N',
+        help='train on random squares of N pixels; what a smaller picture lacks is mirrored at its edges',
+    )
     parser.add_argument(
         '--augment',
         choices=AUGMENTATIONS,

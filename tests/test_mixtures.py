@@ -185,6 +185,15 @@ def test_passed_on_pictures_follow_their_seed_are_large_enough_and_half_are_as_t
     assert 15 < changed < 37
 
 
+def test_a_picture_smaller_than_the_crop_is_mirrored_at_its_edges():
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    square = get_spec('PhotoNet').preprocessing.train_transform(crop=224)(Image.fromarray(ramp).convert('RGB'))
+    row = torch.round(255 * (square[0, 0] * 0.5 + 0.5))
+    assert square.shape == (3, 224, 224)
+    assert (row.diff().abs() == 1).all()  # neither black edges nor stretched pixels
+    assert row.diff().min() == -1  # mirrored
+
+
 # --- the command ------------------------------------------------------------
 
 
@@ -215,7 +224,7 @@ def test_several_data_sets_with_everything(call_main, root):
     [
         (['-d', 'large', 'nowhere'], 'No data set "nowhere"'),
         (['-d', 'reals', '--self-blend', '0.5'], 'has no part "val"'),
-        (['-d', 'large', 'small', '--crop', '240'], 'too few for --crop 240'),
+        (['-d', 'large', 'small', '--crop', '320'], 'too few for --crop 320'),
         (['-d', 'large', 'reals'], 'fake is missing'),
         (['-d', 'large', '--no-augmentation'], 'give one or the other'),
         (['-d', 'large', '--self-blend', '2'], 'not a share'),

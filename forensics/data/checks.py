@@ -12,6 +12,8 @@ from forensics.errors import UserError
 from forensics.running import distributed, runtime
 from forensics.running.batches import has_pictures, preload
 
+PICTURE = 0.75  # this share of a side of --crop must be picture; what is missing is mirrored at the edges
+
 
 def check_images(
     parts: dict,
@@ -25,7 +27,7 @@ def check_images(
     """Read every image once, so that a bad one is reported now and not in the middle of the work.
 
     `size` is the only picture size that the model takes, None if it takes all; squares of `crop` pixels are cut out
-    of every picture. Pictures are kept in memory if `keep` says so and they fit. Returns the files left out, with the
+    of every picture, which may be a little smaller. Pictures are kept in memory if `keep` says so and they fit. Returns the files left out, with the
     reason of each.
     """
     broken = []
@@ -43,7 +45,7 @@ def check_images(
                     f'{file} has {width}x{height} pixels, and this model takes {size}x{size}. Scale the data set: '
                     f'`python preprocessing.py --no-detect --size {size} --from {source} --output {scaled}`.'
                 )
-            if crop and min(width, height) < crop:
+            if crop and min(width, height) < crop * PICTURE:
                 raise UserError(f'{file} has {width}x{height} pixels, too few for --crop {crop}; give a smaller one.')
     if broken and not skip_broken:
         raise UserError(
