@@ -27,8 +27,8 @@ def check_images(
     """Read every image once, so that a bad one is reported now and not in the middle of the work.
 
     `size` is the only picture size that the model takes, None if it takes all; squares of `crop` pixels are cut out
-    of every picture, which may be a little smaller. Pictures are kept in memory if `keep` says so and they fit. Returns the files left out, with the
-    reason of each.
+    of every picture, which may be a little smaller. Pictures are kept in memory if `keep` says so and they fit. Returns
+    the files left out, with the reason of each.
     """
     broken = []
     parts = {part: dataset for part, dataset in parts.items() if has_pictures(dataset)}  # not a grader's own class
