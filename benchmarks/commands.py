@@ -28,18 +28,25 @@ def run(script: str, words: list, folder: Path, root: Path, environment: dict[st
 
 
 def train_and_judge(
-    names: list[str], model: str, words: list, folder: Path, root: Path, environment: dict[str, str] | None = None
+    names: list[str],
+    model: str,
+    words: list,
+    folder: Path,
+    root: Path,
+    environment: dict[str, str] | None = None,
+    judge: str | None = None,
 ) -> tuple[dict, dict]:
-    """(the training's log, the metrics of the first data set's test part), computed unless they are there.
+    """(the training's log, the metrics of a test part), computed unless they are there.
 
-    `names` are the data sets to train on, `words` the rest of train_main.py's line.
+    `names` are the data sets to train on, `words` the rest of train_main.py's line. `judge` is the data set whose test
+    part is taken, the first of the names unless given.
     """
-    name = run_name(names, model, words)
-    metrics = folder / records.metrics_path('out', name, names[0])
+    name, judge = run_name(names, model, words), judge or names[0]
+    metrics = folder / records.metrics_path('out', name, judge)
     if not metrics.exists():
         run('train_main.py', ['-d', *names, '-m', model, *words, '--resume'], folder, root, environment)
-        judge = ['-d', names[0], '-m', model, '-cpp', records.checkpoint_path('checkpoints', name)]
-        run('numerical_analysis.py', judge, folder, root, environment)
+        line = ['-d', judge, '-m', model, '-cpp', records.checkpoint_path('checkpoints', name)]
+        run('numerical_analysis.py', line, folder, root, environment)
     return records.last_run(folder / records.log_path('out', name)), records.read_json(metrics)['metrics']
 
 

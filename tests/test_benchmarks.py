@@ -12,7 +12,7 @@ from conftest import make_dataset
 from PIL import Image
 from test_detectors import save_network
 
-from benchmarks import bonus, card, commands, export, field, slides
+from benchmarks import bonus, card, commands, export, field, recipe, slides, unseen
 from forensics import records
 from forensics.data import datasets
 from forensics.errors import UserError
@@ -114,6 +114,64 @@ def test_bonus_without_a_teacher_leaves_that_row_out(capsys):
         bonus.parse_args(['--only', 'teacher'])
     with pytest.raises(UserError, match='No teacher x.pt'):
         bonus.main(['--teacher', 'x.pt'])
+
+
+# --- recipe.py and unseen.py ------------------------------------------------------------
+
+
+@pytest.fixture
+def small_network(monkeypatch) -> None:
+    """CustomCNN instead of PhotoNet."""
+    for benchmark in (recipe, unseen):
+        monkeypatch.setattr(benchmark, 'MODEL', 'CustomCNN')
+
+
+def test_recipe_changes_one_thing_at_a_time_and_judges_what_was_passed_on(steps, small_network, tmp_path):
+    make_dataset(tmp_path / 'data' / 'own', counts=COUNTS)
+    line = ['-d', 'own', '-e', '1', '--only']
+    recipe.main([*line, 'clean'])
+    recipe.main([*line, 'whole', 'clean'])
+    assert steps == ['train_main', 'numerical_analysis', 'benchmark'] * 2 + ['benchmark']  # which computes nothing anew
+    head, _, whole, clean = cells_of((tmp_path / '.cache' / 'recipe' / 'recipe.md').read_text())
+    assert len(head) == len(whole) and [whole[:2], clean[:2]] == [['own', 'whole'], ['own', 'clean']]
+    folder = tmp_path / '.cache' / 'recipe' / 'own_clean_1_0'
+    run = records.last_run(folder / 'out' / 'own_CustomCNN_AdamW.json')['run']
+    assert (run['arguments']['crop'], run['arguments']['augment']) == (224, None)
+    record = records.read_scores(folder / records.scores_path('out', 'own_CustomCNN_AdamW', 'own', 'test-jpeg:50'))
+    scores = [logit for (logit,) in record['scores']]
+    wins = [
+        (fake > real) + (fake == real) / 2
+        for fake, fakes in zip(scores, record['labels'], strict=True) if fakes
+        for real, other in zip(scores, record['labels'], strict=True) if not other
+    ]  # fmt: skip
+    assert clean[3] == f'{sum(wins) / len(wins):.3f}'
+
+
+def test_recipe_knows_what_it_changes():
+    whole = recipe.words_of('whole')
+    for change, words in recipe.CHANGES.items():
+        others = recipe.words_of(change)
+        assert bool(words) == (others != whole)
+        assert all(option in ' '.join(map(str, others)) for option in ('AdamW', '-b 32'))
+    assert '--crop' not in recipe.words_of('no-crops') and '160' in map(str, recipe.words_of('crops-of-160'))
+
+
+def test_unseen_never_trains_on_what_it_judges(steps, small_network, tmp_path):
+    for seed, name in enumerate(('one', 'more', 'two', 'three')):
+        make_dataset(tmp_path / 'data' / name, seed, COUNTS)
+    line = ['-d', 'one+more', 'two', '--also', 'three', '-e', '1', '--self-blend', '0']
+    unseen.main([*line, '--only', 'two'])
+    unseen.main(line)
+    assert steps == ['train_main', 'numerical_analysis'] * 2
+    _, _, first, second, mean = cells_of((tmp_path / '.cache' / 'unseen' / 'unseen.md').read_text())
+    assert [first[:2], second[:2]] == [['one+more', 'two, three'], ['two', 'one+more, three']]
+    aucs = []
+    for judge, trained in (('one', ['two', 'three']), ('two', ['one', 'more', 'three'])):
+        (folder,) = (tmp_path / '.cache' / 'unseen').glob(f'without_{judge}_*')
+        name = f'{"+".join(trained)}_CustomCNN_AdamW'
+        assert records.last_run(folder / 'out' / f'{name}.json')['run']['datasets'] == trained
+        aucs.append(records.read_json(folder / records.metrics_path('out', name, judge))['metrics']['auc']['value'])
+    assert [first[2][:5], second[2][:5], mean[2]] == [f'{auc:.3f}' for auc in (*aucs, sum(aucs) / 2)]
 
 
 # --- the others ------------------------------------------------------------
