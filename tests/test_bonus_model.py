@@ -109,6 +109,15 @@ def test_the_first_layer_stays_high_pass_while_it_is_trained(pictures):
     assert layer(torch.full((1, 3, 9, 9), 7.0)).abs().max() < 1e-4
 
 
+def test_the_first_kernels_are_waves_that_have_nothing_in_common():
+    kernels = BonusNet().first[0].weight.detach().flatten(1)
+    products = kernels @ kernels.T
+    torch.testing.assert_close(products.diag(), torch.full((16,), 0.16), atol=0.01, rtol=0)
+    assert (products - products.diag().diag()).abs().max() < 0.01
+    torch.manual_seed(0)
+    assert not torch.allclose(BonusNet(cosines=False).first[0].weight, BonusNet().first[0].weight)
+
+
 @pytest.mark.parametrize('size', [(32, 32), (200, 133), (256, 256)])
 def test_any_size(size):
     found = scores(BonusNet(), torch.randn(2, 3, *size))
