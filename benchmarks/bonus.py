@@ -28,11 +28,12 @@ DATA = ('synthetic_dataset+synthetic_extra', 'dfdc_dataset')
 ASSIGNMENT = ('-b', 32, '-o', 'Adam', '--lr', 0.001)
 BONUS = ('-b', 32, '-o', 'AdamW', '--lr', 0.004)
 RECIPE = {  # ingredients of the training: the words that put them in
-    'crops': ('--crop', 224),
+    'whole-pictures': ('--crop', 256),  # else they are shifted, as the assignment does
     'one-cycle': ('--schedule', 'one-cycle'),
     'averaged-weights': ('--average', 0.995),
 }
 TEACHER = 'teacher'
+TEACHER_SHARE = '--teacher-share', 0.8
 NETWORK = {  # ingredients of the network: the options that take them out
     'high-pass': ('high_pass=false',),
     'cosines': ('cosines=false',),
@@ -60,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='ROW',
         help=f'of {", ".join(ROWS)}; an ingredient is the one left out',
     )
-    parser.add_argument('-e', '--epochs', type=options.positive, default=24, help='(default: %(default)s)')
+    parser.add_argument('-e', '--epochs', type=options.positive, default=16, help='(default: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='(default: 0 1 2)')
     parser.add_argument('--folder', default='.cache/bonus', help='where the runs are kept (default: %(default)s)')
     options.add_data_root(parser)
@@ -100,7 +101,7 @@ def words_of(row: str, teacher: str | None) -> list:
     """The row's words for train_main.py, besides data, network, epochs and seed."""
     if row == RIVAL:
         return [*ASSIGNMENT]
-    recipe = {**RECIPE, TEACHER: ('--teacher', Path(teacher).resolve())} if teacher else RECIPE
+    recipe = {**RECIPE, TEACHER: ('--teacher', Path(teacher).resolve(), *TEACHER_SHARE)} if teacher else RECIPE
     kept = [word for name, words in recipe.items() if name != row for word in words]
     return [*BONUS, *kept, *(word for option in NETWORK.get(row, ()) for word in ('--option', option))]
 
