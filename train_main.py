@@ -71,12 +71,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='passed-on: train on pictures that were scaled, blurred, compressed and so on at random',
     )
     parser.add_argument(
-        '--cut-mix',
-        type=options.share,
-        metavar='SHARE',
-        help="in this share of the batches a rectangle of each picture is another's, and both labels count, by area",
-    )
-    parser.add_argument(
         '--self-blend',
         type=options.share,
         default=0,
@@ -163,7 +157,6 @@ def main(argv: list[str] | None = None) -> None:
         precision=args.precision,
         schedule=args.schedule,
         average=args.average,
-        cut_mix=args.cut_mix or 0,
         teacher=teacher,
         teacher_share=args.teacher_share,
     )

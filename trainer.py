@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -86,25 +85,6 @@ def running_average(share: float) -> Callable[[list, list, torch.Tensor], None]:
     return update
 
 
-def pasted(inputs: torch.Tensor, share: float, seeds: tuple[int, ...]) -> tuple[torch.Tensor, float]:
-    """(the pictures of a batch, each with a rectangle of the one before it at the same place; the share of its own).
-
-    That happens to this share of the batches. What is drawn follows from the seeds alone.
-    """
-    draw = np.random.default_rng(seeds)
-    if draw.random() >= share:
-        return inputs, 1.0
-    height, width = inputs.shape[2:]
-    side = math.sqrt(draw.uniform(0, 0.5))  # as parts of the picture's: at most half of its area
-    rows, columns = int(side * height), int(side * width)
-    top, left = draw.integers(height - rows + 1), draw.integers(width - columns + 1)
-    mixed = inputs.clone()
-    mixed[:, :, top : top + rows, left : left + columns] = inputs.roll(1, 0)[
-        :, :, top : top + rows, left : left + columns
-    ]
-    return mixed, 1 - rows * columns / (height * width)
-
-
 class Trainer:
     """The epoch loop, for any model and any data set.
 
@@ -112,9 +92,8 @@ class Trainer:
     share the work, and the figures are those of a single one (see forensics/running/distributed.py).
 
     `schedule` is one of SCHEDULES. With `average`, the weights that are evaluated and saved are a running average of
-    those that are trained: after every step, this share of the average stays, less at first. In the share `cut_mix` of
-    the batches a rectangle of each picture is another's, and both labels count, by area. `teacher` gives P(fake) of a
-    batch's inputs: then `teacher_share` of the loss in training is the cross-entropy to that instead of to the labels.
+    those that are trained: after every step, this share of the average stays, less at first. `teacher` gives P(fake) of
+    a batch's inputs: then `teacher_share` of the loss in training is the cross-entropy to that, not to the labels.
     """
 
     def __init__(
@@ -131,7 +110,6 @@ class Trainer:
         precision: str = 'float32',
         schedule: str = 'constant',
         average: float | None = None,
-        cut_mix: float = 0,
         teacher: Callable[[torch.Tensor], torch.Tensor] | None = None,
         teacher_share: float = 0.5,
     ):
@@ -146,7 +124,6 @@ class Trainer:
         self.workers = workers
         self.precision = precision
         self.schedule = schedule
-        self.cut_mix = cut_mix
         self.teacher = teacher
         self.teacher_share = teacher_share
         self.scheduler: LRScheduler | None = None  # `run` makes it, because it knows the number of steps
@@ -174,12 +151,9 @@ class Trainer:
         progress = Progress(batches, len(batches), f'epoch {self.epoch + 1} train')
         for number, (inputs, labels, indices) in enumerate(progress, start=1):
             self.optimizer.zero_grad()
-            inputs, kept = pasted(inputs, self.cut_mix, (self.seed, self.epoch, number))
             with distributed.whole_batch_statistics(bool(indices)):
                 outputs = runtime.forward(model, inputs, self.precision)
             loss = self._loss(outputs, labels)
-            if kept < 1:
-                loss = kept * loss + (1 - kept) * self._loss(outputs, labels.roll(1, 0))
             if self.teacher:
                 loss = (1 - self.teacher_share) * loss + self.teacher_share * self._loss_to_teacher(outputs, inputs)
             self._stop_if_not_finite(loss, f'epoch {self.epoch + 1}', number, self.train_dataset, indices)

@@ -290,35 +290,6 @@ def test_the_average_is_what_its_formula_says_and_is_judged_and_saved():
     assert metrics_of()[-1]['val_loss'][-1] == judged.validate()[0]
 
 
-def test_a_rectangle_is_pasted_from_the_picture_before_and_the_rest_kept():
-    """Known answer: pictures of one value each, so that the mean of a picture says which part is its own."""
-    pictures = torch.arange(1.0, 5)[:, None, None, None].expand(4, 3, 16, 24)
-    shares = []
-    for number in range(50):
-        mixed, kept = trainer_module.pasted(pictures, 1, (0, 0, number))
-        own = torch.arange(1.0, 5)
-        assert torch.allclose(mixed.mean((1, 2, 3)), kept * own + (1 - kept) * own.roll(1), atol=1e-5)
-        assert torch.equal(mixed, trainer_module.pasted(pictures, 1, (0, 0, number))[0])
-        shares.append(kept)
-    assert 0.5 <= min(shares) < 0.6 and 0.9 < max(shares) <= 1
-    assert all(trainer_module.pasted(pictures, 0, (0, 0, number)) == (pictures, 1) for number in range(5))
-    changed = [trainer_module.pasted(pictures, 0.3, (0, 1, number))[1] < 1 for number in range(200)]
-    assert 40 < sum(changed) < 80
-
-
-def test_labels_of_pasted_pictures_count_by_area(monkeypatch):
-    dataset = TensorDataset(torch.tensor([[2.0, 0], [0, 1]]), torch.tensor([0, 1]))
-    expected = 0.75 * nn.functional.cross_entropy(*dataset.tensors) + 0.25 * nn.functional.cross_entropy(
-        dataset.tensors[0], torch.tensor([1, 0])
-    )
-    monkeypatch.setattr(trainer_module, 'pasted', lambda inputs, share, seeds: (inputs, 0.75))
-    model = Fixed()
-    trainer = Trainer(
-        model, torch.optim.SGD(model.parameters(), lr=0.0), nn.CrossEntropyLoss(), 2, dataset, None, None, cut_mix=1
-    )
-    assert trainer.train_one_epoch()[0] == pytest.approx(expected.item(), rel=1e-6)
-
-
 def test_an_average_over_many_steps_forgets_the_first_weights_in_a_short_run():
     """Of 0.999 nine tenths would still be first weights after a hundred steps: the run seemed not to learn."""
     averaged, trained = [torch.zeros(1)], [torch.ones(1)]
