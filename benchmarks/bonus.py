@@ -1,11 +1,11 @@
 """What each ingredient of BonusNet gives: train it whole, then without one of them after the other, beside MyNet:
 
-python benchmarks/bonus.py --data-root ../shared/faces
+python benchmarks/bonus.py --data-root ../shared/faces --teacher checkpoints/faces.onnx
 python benchmarks/bonus.py --data-root ../shared/faces -d dfdc_dataset --only MyNet BonusNet high-pass --seeds 0
 
 Of data sets that are joined by a plus, the first one is the judge. Each training is a command of the project in a
 folder of its own, which is kept, so that an interrupted benchmark goes on where it stopped, and a larger one takes over
-what a smaller one has. BonusNet learns from labels alone; with `--teacher FILE` from that detector's answers, too.
+what a smaller one has. Without a teacher BonusNet learns from labels alone, and that row is left out.
 """
 
 import argparse
