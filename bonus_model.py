@@ -94,6 +94,7 @@ class BonusNet(nn.Module):
         batch_norm: bool = True,
         residual: bool = True,
         max_pooling: bool = False,
+        mirrored: bool = True,
     ) -> None:
         super().__init__()
         first, *_, last = widths
@@ -119,9 +120,15 @@ class BonusNet(nn.Module):
             layers += [Sum(block) if residual and inputs == outputs and not halved else block, nn.ReLU()]
         self.blocks = nn.Sequential(*layers)
         self.max_pooling = max_pooling
+        self.mirrored = mirrored and not max_pooling  # which hardly knows left from right
         self.fc = nn.Linear(last * (2 if max_pooling else PLACES**2), 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mirrored and not self.training:  # in training pictures are mirrored at random
+            return (self.scores(x) + self.scores(x.flip(3))) / 2
+        return self.scores(x)
+
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
         x = self.blocks(self.first(x))
         if self.max_pooling:
             return self.fc(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))

@@ -41,6 +41,7 @@ NETWORK = {  # ingredients of the network: the options that take them out
     'separable': ('separable=false', 'widths=[16,10,10,13,13,13,13]'),  # of like size
     'residual-sum': ('residual=false',),
     'places': ('max_pooling=true',),
+    'mirrored': ('mirrored=false',),
     'batch-norm': ('batch_norm=false',),
 }
 WHOLE, RIVAL = 'BonusNet', 'MyNet'
@@ -61,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='ROW',
         help=f'of {", ".join(ROWS)}; an ingredient is the one left out',
     )
-    parser.add_argument('-e', '--epochs', type=options.positive, default=16, help='(default: %(default)s)')
+    parser.add_argument('-e', '--epochs', type=options.positive, default=12, help='(default: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='(default: 0 1 2)')
     parser.add_argument('--folder', default='.cache/bonus', help='where the runs are kept (default: %(default)s)')
     options.add_data_root(parser)
