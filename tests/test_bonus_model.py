@@ -18,6 +18,7 @@ WITHOUT = {
     'batch_norm': {'batch_norm': False},
     'residual': {'residual': False},
     'places': {'max_pooling': True},
+    'mirrored': {'mirrored': False},
 }
 
 
@@ -80,6 +81,15 @@ def test_places_tell_where_a_trace_is():
         net = BonusNet(**options).eval()
         net.first, net.blocks = nn.Identity(), nn.Identity()
         assert torch.allclose(scores(net, maps), scores(net, maps.flip(2)), atol=1e-6) is same
+
+
+def test_a_mirrored_picture_has_the_same_scores_once_trained(pictures):
+    mirrored = pictures.flip(3)
+    for options, same in (({}, True), ({'mirrored': False}, False)):
+        net = BonusNet(**options)
+        assert torch.allclose(scores(net, mirrored), scores(net, pictures), atol=1e-6) is same
+        net.train()
+        assert not torch.allclose(net(mirrored), net(pictures), atol=1e-4)
 
 
 def test_the_sign_of_a_difference_does_not_count(pictures):
