@@ -79,9 +79,10 @@ class BonusNet(nn.Module):
 
     Pictures may have any size. Nothing is pooled before the last layer, because pooling wipes out the traces that a
     generator or a seam leaves: kernels of five pixels in steps of two miss none. The last layer knows PLACES x PLACES
-    parts of the picture, because faces are cropped alike. Each argument takes one ingredient away. `early_pooling` is
-    the usual way instead, a quarter of the size after the first layer and halved by maxima; so is `max_pooling`, the
-    mean and the maximum over the whole picture.
+    parts of the picture, because faces are cropped alike; what it learns of the left side holds for the right one only
+    if it sees the mirror image, too. Each argument takes one ingredient away. `early_pooling` is the usual way instead,
+    a quarter of the size after the first layer and halved by maxima; `max_pooling` is it for the places, the mean and
+    the maximum over the whole picture.
     """
 
     def __init__(
