@@ -104,8 +104,8 @@ class BonusNet(nn.Module):
         self.first = nn.Sequential(
             convolution(3, first, 5, stride=2, padding=2),
             *([nn.BatchNorm2d(first)] if high_pass and batch_norm else []),
-            *pool,
             Absolute() if high_pass else nn.ReLU(),
+            *pool,
         )
         halving = (0, 1, 2) if early_pooling else (0, 1, 2, 4)
         layers = []
