@@ -5,6 +5,7 @@ parts with the network's transforms.
 """
 
 import argparse
+import hashlib
 import itertools
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Sequence
@@ -139,7 +140,9 @@ def load_network(checkpoint_path: str | Path, model_name: str | None = None) -> 
 class Teacher:
     """P(fake) that a detector gives to a batch of another network's inputs, from which that network learns.
 
-    The detector gets the pictures of which the inputs were made, so each normalises as it is used to.
+    The detector gets the pictures of which the inputs were made, so each normalises as it is used to. Whole pictures
+    (`crop` is their size) come again in every epoch, mirrored or not: it is asked once about each, since its answer
+    takes longer than a small network's step.
     """
 
     def __init__(self, path: str | Path, preprocessing: Preprocessing, crop: int | None = None):
@@ -147,6 +150,7 @@ class Teacher:
             self.detector = load_detector(path)
         self.preprocessing = preprocessing
         side = crop or preprocessing.size
+        self.answers: dict[bytes, float] | None = {} if crop == preprocessing.size else None
         doubts = Doubts()
         self.detector.outputs([Image.new('RGB', (side, side))], doubts)
         for reason in doubts.reasons:
@@ -156,7 +160,17 @@ class Teacher:
             )
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.detector.score(self.preprocessing.pictures(inputs)))
+        pictures = self.preprocessing.pictures(inputs)
+        if self.answers is None:
+            return torch.from_numpy(self.detector.score(pictures))
+        return torch.tensor([self.remembered(picture) for picture in pictures])
+
+    def remembered(self, picture: Image.Image) -> float:
+        key = hashlib.sha256(picture.tobytes()).digest()
+        if key not in self.answers:
+            # One at a time: beside other pictures an answer differs in its last bits, and a resumed run would, too.
+            self.answers[key] = float(self.detector.score([picture])[0])
+        return self.answers[key]
 
 
 # --- data sets as a detector takes them ------------------------------------------------------------

@@ -74,6 +74,17 @@ def make_schedule(name: str, optimizer: torch.optim.Optimizer, steps: int) -> LR
     return None
 
 
+def running_average(share: float) -> Callable[[list, list, torch.Tensor], None]:
+    """For AveragedModel: `share` of the average stays in a step; less in the first ones, or it would keep to the first
+    weights for as long as a short run lasts."""
+
+    def update(averaged: list[torch.Tensor], trained: list[torch.Tensor], steps: torch.Tensor) -> None:
+        stays = min(share, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(stays)(averaged, trained, steps)
+
+    return update
+
+
 class Trainer:
     """The epoch loop, for any model and any data set.
 
@@ -81,8 +92,8 @@ class Trainer:
     share the work, and the figures are those of a single one (see forensics/running/distributed.py).
 
     `schedule` is one of SCHEDULES. With `average`, the weights that are evaluated and saved are a running average of
-    those that are trained: after every step, this share of the average stays. `teacher` gives P(fake) of a batch's
-    inputs: then `teacher_share` of the loss in training is the cross-entropy to that instead of to the labels.
+    those that are trained: after every step, this share of the average stays, less at first. `teacher` gives P(fake) of
+    a batch's inputs: then `teacher_share` of the loss in training is the cross-entropy to that, not to the labels.
     """
 
     def __init__(
@@ -118,7 +129,7 @@ class Trainer:
         self.scheduler: LRScheduler | None = None  # `run` makes it, because it knows the number of steps
         self.averaged: AveragedModel | None = None
         if average is not None:
-            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=running_average(average), use_buffers=True)
         self.seed = distributed.from_first(torch.initial_seed)
         self.epoch = 0  # finished epochs
         self.blind = False  # True if the last evaluation gave all samples the same answer

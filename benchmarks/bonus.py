@@ -1,6 +1,6 @@
 """What each ingredient of BonusNet gives: train it whole, then without one of them after the other, beside MyNet:
 
-python benchmarks/bonus.py --data-root ../shared/faces --teacher checkpoints/faces_PhotoNet_AdamW.pt -e 10
+python benchmarks/bonus.py --data-root ../shared/faces --teacher checkpoints/faces.onnx
 python benchmarks/bonus.py --data-root ../shared/faces -d dfdc_dataset --only MyNet BonusNet high-pass --seeds 0
 
 Of data sets that are joined by a plus, the first one is the judge. Each training is a command of the project in a
@@ -26,19 +26,22 @@ from forensics.running import starting  # noqa: E402
 
 DATA = ('synthetic_dataset+synthetic_extra', 'dfdc_dataset')
 ASSIGNMENT = ('-b', 32, '-o', 'Adam', '--lr', 0.001)
-BONUS = ('-b', 32, '-o', 'AdamW', '--lr', 0.003)
+BONUS = ('-b', 32, '-o', 'AdamW', '--lr', 0.004)
 RECIPE = {  # ingredients of the training: the words that put them in
-    'crops': ('--crop', 128),
+    'whole-pictures': ('--crop', 256),  # else they are shifted, as the assignment does
     'one-cycle': ('--schedule', 'one-cycle'),
-    'averaged-weights': ('--average', 0.99),  # of 0.999 a fifth would still be first weights after 1,500 steps
+    'averaged-weights': ('--average', 0.995),
 }
 TEACHER = 'teacher'
+TEACHER_SHARE = '--teacher-share', 0.8
 NETWORK = {  # ingredients of the network: the options that take them out
     'high-pass': ('high_pass=false',),
+    'cosines': ('cosines=false',),
     'late-pooling': ('early_pooling=true',),
-    'separable': ('separable=false', 'widths=[8,12,12,16,16,16]'),  # of like size
+    'separable': ('separable=false', 'widths=[16,10,10,13,13,13,13]'),  # of like size
     'residual-sum': ('residual=false',),
-    'maximum': ('max_pooling=false',),
+    'places': ('max_pooling=true',),
+    'mirrored': ('mirrored=false',),
     'batch-norm': ('batch_norm=false',),
 }
 WHOLE, RIVAL = 'BonusNet', 'MyNet'
@@ -59,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='ROW',
         help=f'of {", ".join(ROWS)}; an ingredient is the one left out',
     )
-    parser.add_argument('-e', '--epochs', type=options.positive, default=10, help='(default: %(default)s)')
+    parser.add_argument('-e', '--epochs', type=options.positive, default=12, help='(default: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='(default: 0 1 2)')
     parser.add_argument('--folder', default='.cache/bonus', help='where the runs are kept (default: %(default)s)')
     options.add_data_root(parser)
@@ -99,7 +102,7 @@ def words_of(row: str, teacher: str | None) -> list:
     """The row's words for train_main.py, besides data, network, epochs and seed."""
     if row == RIVAL:
         return [*ASSIGNMENT]
-    recipe = {**RECIPE, TEACHER: ('--teacher', Path(teacher).resolve())} if teacher else RECIPE
+    recipe = {**RECIPE, TEACHER: ('--teacher', Path(teacher).resolve(), *TEACHER_SHARE)} if teacher else RECIPE
     kept = [word for name, words in recipe.items() if name != row for word in words]
     return [*BONUS, *kept, *(word for option in NETWORK.get(row, ()) for word in ('--option', option))]
 

@@ -78,14 +78,14 @@ def test_bonus_trains_whole_and_without_and_goes_on(steps, tmp_path):
     bonus.main([*line, '--only', 'batch-norm', 'BonusNet'])
     assert steps == ['train_main', 'numerical_analysis'] * 2  # the new row alone was left to do
     head, _, whole, without = cells_of((tmp_path / '.cache' / 'bonus' / 'bonus.md').read_text())
-    assert len(head) == len(whole) == 6 and whole[:3] == ['one+two', 'BonusNet', '9,458']
-    assert without[1:3] == ['without batch-norm', '9,290']
+    assert len(head) == len(whole) == 6 and whole[:3] == ['one+two', 'BonusNet', '9,598']
+    assert without[1:3] == ['without batch-norm', '9,414']
     (folder,) = (tmp_path / '.cache' / 'bonus').glob('one+two_BonusNet_1_0_*')
     name = 'one+two_BonusNet_AdamW'
     auc = records.read_json(folder / records.metrics_path('out', name, 'one'))['metrics']['auc']['value']
     assert whole[3] == f'{auc:.3f} ({auc:.3f} to {auc:.3f})'
     run = records.last_run(folder / records.log_path('out', name))['run']
-    assert run['arguments']['crop'] == 128 and run['teacher']['detector'] == 'teacher'
+    assert run['arguments']['crop'] == 256 and run['teacher']['detector'] == 'teacher'
 
 
 def test_bonus_takes_one_ingredient_away_at_a_time():
@@ -101,9 +101,9 @@ def test_bonus_takes_one_ingredient_away_at_a_time():
 
 
 def test_bonus_counts_in_points():
-    results = [{'auc': auc, 'parameters': 9458, 'minutes': 2} for auc in (0.8, 0.7)]
-    assert cells_of(bonus.line('dfdc', 'crops', results, 0.85))[0][1:] == [
-        'without crops', '9,458', '0.750 (0.700 to 0.800)', '10.0', '2.0 min',
+    results = [{'auc': auc, 'parameters': 9598, 'minutes': 2} for auc in (0.8, 0.7)]
+    assert cells_of(bonus.line('dfdc', 'cosines', results, 0.85))[0][1:] == [
+        'without cosines', '9,598', '0.750 (0.700 to 0.800)', '10.0', '2.0 min',
     ]  # fmt: skip
     assert cells_of(bonus.line('dfdc', 'MyNet', results, None))[0][4] == '-'
 

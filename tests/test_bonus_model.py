@@ -4,19 +4,21 @@ import pytest
 import torch
 from torch import nn
 
-from bonus_model import BonusNet, HighPass, my_bonus_model
+from bonus_model import PLACES, Absolute, BonusNet, HighPass, my_bonus_model
 from forensics import records
 from forensics.errors import UserError
 from utils import get_nof_params
 
-PLAIN = {'separable': False, 'widths': [8, 12, 12, 16, 16, 16]}
+PLAIN = {'separable': False, 'widths': [16, 10, 10, 13, 13, 13, 13]}
 WITHOUT = {
     'high_pass': {'high_pass': False},
+    'cosines': {'cosines': False},
     'late pooling': {'early_pooling': True},
     'separable': PLAIN,
     'batch_norm': {'batch_norm': False},
     'residual': {'residual': False},
-    'max_pooling': {'max_pooling': False},
+    'places': {'max_pooling': True},
+    'mirrored': {'mirrored': False},
 }
 
 
@@ -39,7 +41,7 @@ def pictures() -> torch.Tensor:
 @pytest.mark.parametrize('options', [{}, *WITHOUT.values()], ids=['whole', *WITHOUT])
 def test_ten_thousand_parameters_at_most_whatever_is_taken_away(options, pictures):
     net = BonusNet(**options)
-    assert 9_000 < get_nof_params(net) <= 10_000
+    assert 8_500 < get_nof_params(net) <= 10_000
     assert scores(net, pictures).shape == (2, 2)
 
 
@@ -49,21 +51,52 @@ def test_each_argument_takes_its_own_ingredient_away():
 
     whole = kinds()
     assert nn.MaxPool2d not in whole
-    assert whole - kinds(high_pass=False) == {HighPass}
+    assert whole - kinds(high_pass=False) == {HighPass, Absolute}
     assert whole - kinds(batch_norm=False) == {nn.BatchNorm2d}
     assert len(whole - kinds(residual=False)) == 1
     assert kinds(early_pooling=True) - whole == {nn.MaxPool2d}
-    assert BonusNet(max_pooling=False).fc.in_features * 2 == BonusNet().fc.in_features
+    assert BonusNet().fc.in_features == PLACES**2 * 28 and BonusNet(max_pooling=True).fc.in_features == 2 * 28
     groups = {module.groups for module in BonusNet(separable=False).modules() if isinstance(module, nn.Conv2d)}
     assert groups == {1}
 
 
-def test_the_first_layer_and_block_keep_every_pixel(pictures):
-    net = BonusNet()
-    assert net.first(pictures).shape[2:] == net.blocks[:2](net.first(pictures)).shape[2:] == (64, 64)
-    assert net.blocks(net.first(pictures)).shape[2:] == (8, 8)
-    early = BonusNet(early_pooling=True)
-    assert early.first(pictures).shape[2:] == (16, 16) and early.blocks(early.first(pictures)).shape[2:] == (2, 2)
+def test_every_pixel_counts(pictures):
+    """Steps of two miss none, because the kernels are wider."""
+    inputs = pictures.requires_grad_()
+    BonusNet().eval()(inputs).square().sum().backward()
+    assert (inputs.grad != 0).any(1).all()
+
+
+def test_nothing_is_pooled_early_unless_asked_for(pictures):
+    for options, side in (({}, 32), ({'early_pooling': True}, 16)):
+        net = BonusNet(**options)
+        assert net.first(pictures).shape[2:] == (side, side)
+        assert net.blocks(net.first(pictures)).shape[2:] == (2, 2)
+
+
+def test_places_tell_where_a_trace_is():
+    """The mean and the maximum over the whole picture do not."""
+    maps = torch.rand(1, 28, 8, 8, generator=torch.Generator().manual_seed(0))
+    for options, same in (({}, False), ({'max_pooling': True}, True)):
+        net = BonusNet(**options).eval()
+        net.first, net.blocks = nn.Identity(), nn.Identity()
+        assert torch.allclose(scores(net, maps), scores(net, maps.flip(2)), atol=1e-6) is same
+
+
+def test_a_mirrored_picture_has_the_same_scores_once_trained(pictures):
+    mirrored = pictures.flip(3)
+    for options, same in (({}, True), ({'mirrored': False}, False)):
+        net = BonusNet(**options)
+        assert torch.allclose(scores(net, mirrored), scores(net, pictures), atol=1e-6) is same
+        net.train()
+        assert not torch.allclose(net(mirrored), net(pictures), atol=1e-4)
+
+
+def test_the_sign_of_a_difference_does_not_count(pictures):
+    negative = 1 - pictures
+    net, signed = BonusNet(), BonusNet(high_pass=False)
+    assert torch.allclose(scores(net, negative), scores(net, pictures), atol=1e-4)
+    assert not torch.allclose(scores(signed, negative), scores(signed, pictures), atol=1e-4)
 
 
 @pytest.mark.parametrize(('high_pass', 'same'), [(True, True), (False, False)])
@@ -83,8 +116,16 @@ def test_the_first_layer_stays_high_pass_while_it_is_trained(pictures):
     layer(pictures).square().mean().backward()
     optimizer.step()
     assert not torch.equal(layer.weight, before)
-    for blank in layer(torch.full((1, 3, 9, 9), 7.0))[0].flatten(1).T:
-        torch.testing.assert_close(blank, layer.bias, atol=1e-4, rtol=0)
+    assert layer(torch.full((1, 3, 9, 9), 7.0)).abs().max() < 1e-4
+
+
+def test_the_first_kernels_are_waves_that_have_nothing_in_common():
+    kernels = BonusNet().first[0].weight.detach().flatten(1)
+    products = kernels @ kernels.T
+    torch.testing.assert_close(products.diag(), torch.full((16,), 0.16), atol=0.01, rtol=0)
+    assert (products - products.diag().diag()).abs().max() < 0.01
+    torch.manual_seed(0)
+    assert not torch.allclose(BonusNet(cosines=False).first[0].weight, BonusNet().first[0].weight)
 
 
 @pytest.mark.parametrize('size', [(32, 32), (200, 133), (256, 256)])

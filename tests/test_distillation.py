@@ -109,6 +109,22 @@ def test_a_teacher_that_would_have_to_scale_is_refused(kind, exported_bonus):
     assert answers.shape == (2,) and 0 < answers[0] < 1
 
 
+@pytest.mark.parametrize(('crop', 'expected'), [(64, 3), (None, 9)])
+def test_a_teacher_is_asked_once_about_a_whole_picture(crop, expected, monkeypatch):
+    """Of shifted ones (no crop) hardly any comes twice. The answers are the same, beside whichever others it stands."""
+    own = Preprocessing(size=64)
+    path = save_network('teacher.pt', 'PhotoNet', {'model': 'PhotoNet'})
+    inputs = torch.stack([own.test_transform()(image) for image in noise(64)])
+    teacher = detectors.Teacher(path, own, crop)
+    asked, score = [], teacher.detector.score
+    monkeypatch.setattr(teacher.detector, 'score', lambda images: asked.extend(images) or score(images))
+    *_, answers = (teacher(inputs) for _ in range(3))
+    assert len(asked) == expected
+    np.testing.assert_allclose(answers, detectors.load_detector(path).score(noise(64)), atol=1e-6)
+    if crop:
+        assert torch.equal(detectors.Teacher(path, own, crop)(inputs[1:]), answers[1:])
+
+
 # --- the command ------------------------------------------------------------
 
 LINE = ['-d', 'own', '-m', 'MyNet', '-e', 1, '-b', 4, '-o', 'Adam']

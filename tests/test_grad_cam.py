@@ -10,7 +10,7 @@ import grad_cam_analysis
 from forensics import records
 from forensics.errors import UserError
 from forensics.judging import plots
-from models import MODELS, MyNet, build_model, cam_layer
+from models import MODELS, BonusNet, MyNet, build_model, cam_layer
 
 
 class Toy(nn.Module):
@@ -136,6 +136,14 @@ def test_every_model_of_the_registry_explains(name):
     model = build_model(name, backbone_weights='none')
     explanation = grad_cam_analysis.explain(torch.randn(1, 3, 256, 256), model, cam_layer(name, model))
     assert explanation.heat.shape == (256, 256) and 0.5 <= explanation.probability <= 1
+
+
+def test_a_network_that_also_looks_at_the_mirror_image_is_explained_upright():
+    torch.manual_seed(0)
+    model, sample = BonusNet().eval(), torch.randn(1, 3, 256, 256)
+    both = grad_cam_analysis.explain(sample, model, model.blocks).heat
+    model.mirrored = False
+    np.testing.assert_allclose(both, grad_cam_analysis.explain(sample, model, model.blocks).heat, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['SimpleNet', 'XceptionBased'])

@@ -275,18 +275,32 @@ def test_one_cycle_rises_to_the_rate_and_ends_near_zero():
 
 def test_the_average_is_what_its_formula_says_and_is_judged_and_saved():
     model = nn.Linear(4, 2)
-    trainer = make_trainer(model, average=0.75)
+    trainer = make_trainer(model, average=0.25)
     seen = []
     trainer.optimizer.register_step_post_hook(lambda *_: seen.append(model.weight.detach().clone()))
     trainer.run(1, LOGGING)
     expected = seen[0]
-    for weight in seen[1:]:
-        expected = 0.75 * expected + 0.25 * weight
+    for steps, weight in enumerate(seen[1:], start=1):
+        stays = min(0.25, (1 + steps) / (10 + steps))
+        expected = stays * expected + (1 - stays) * weight
     saved = torch.load('checkpoints/points_Toy_SGD.pt', weights_only=True)['model']['weight']
     assert torch.allclose(saved, expected, atol=1e-6)
     assert not torch.allclose(saved, model.weight, atol=1e-3)
     judged = Trainer(trainer.judged, None, nn.CrossEntropyLoss(), 8, None, trainer.validation_dataset, None)
     assert metrics_of()[-1]['val_loss'][-1] == judged.validate()[0]
+
+
+def test_an_average_over_many_steps_forgets_the_first_weights_in_a_short_run():
+    """Of 0.999 nine tenths would still be first weights after a hundred steps: the run seemed not to learn."""
+    averaged, trained = [torch.zeros(1)], [torch.ones(1)]
+    update = trainer_module.running_average(0.999)
+    first = 1.0
+    for steps in range(1, 101):
+        update(averaged, trained, torch.tensor(steps))
+        first *= (1 + steps) / (10 + steps)
+    assert averaged[0].item() == pytest.approx(1 - first, abs=1e-6) and first < 1e-6
+    update(averaged, [torch.zeros(1)], torch.tensor(10**6))
+    assert averaged[0].item() == pytest.approx(0.999, abs=1e-6)
 
 
 @pytest.mark.parametrize(('name', 'given', 'kept'), [('AdamW', None, 0.01), ('Adam', None, 0), ('Adam', 0.1, 0.1)])
