@@ -20,8 +20,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run  # noqa: E402
-from forensics import records  # noqa: E402
+from benchmarks.commands import run, scores_of  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
 from forensics.judging import exported, scoring  # noqa: E402
@@ -56,12 +55,6 @@ def main(argv: list[str] | None = None) -> None:
     print_quarters('brightness', *by_brightness(folder, detector, parts), rule)
 
 
-def scores_of(folder: Path, detector, part: Part, condition: str = 'test') -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(labels, logits, files)."""
-    record = records.read_scores(folder / records.scores_path('out', detector.file.stem, part.dataset, condition))
-    return np.array(record['labels']), scoring.fake_logits(np.array(record['scores'], float)), record['files']
-
-
 def print_verdicts(folder: Path, detector, parts: list[Part], rule: Rule) -> None:
     low, high = rule.unsure or (rule.threshold, rule.threshold)
     print(f'threshold {rule.threshold:.3f}, unsure from {low:.3f} to {high:.3f}\n')
@@ -69,7 +62,7 @@ def print_verdicts(folder: Path, detector, parts: list[Part], rule: Rule) -> Non
     print('|---|---|---|---|---|---|')
     everything = []
     for part in parts:
-        labels, logits, files = scores_of(folder, detector, part)
+        labels, logits, files = scores_of(folder, detector.file.stem, part.dataset)
         everything.append((labels, logits))
         metrics = scoring.summary(labels, logits, part.groups(files), threshold_of(rule))
         auc = '{:.3f} ({:.3f} to {:.3f})'.format(metrics['auc']['value'], *metrics['auc']['interval'])
@@ -99,7 +92,7 @@ def print_conditions(folder: Path, detector, parts: list[Part]) -> None:
     print('|---' * (len(parts) + 3) + '|')
     whole = None
     for condition in ['test', *(f'test-{each}' for text in PERTURBED for each in perturbations.parse(text))]:
-        aucs = [scoring.auc(*scores_of(folder, detector, part, condition)[:2]) for part in parts]
+        aucs = [scoring.auc(*scores_of(folder, detector.file.stem, part.dataset, condition)[:2]) for part in parts]
         mean = float(np.mean(aucs))
         whole = mean if whole is None else whole
         cells = [f'{value:.3f}' for value in (*aucs, mean)]
@@ -111,7 +104,7 @@ def by_size(folder: Path, detector, parts: list[Part]) -> tuple[np.ndarray, ...]
     """(labels, logits, widths) of the pictures whose manifest tells the size before scaling."""
     rows = []
     for part in parts:
-        for label, logit, file in zip(*scores_of(folder, detector, part), strict=True):
+        for label, logit, file in zip(*scores_of(folder, detector.file.stem, part.dataset), strict=True):
             if file in part.original_sizes:
                 rows.append((label, logit, part.original_sizes[file][0]))
     return tuple(np.array(rows).reshape(-1, 3).T)
@@ -120,7 +113,7 @@ def by_size(folder: Path, detector, parts: list[Part]) -> tuple[np.ndarray, ...]
 def by_brightness(folder: Path, detector, parts: list[Part]) -> tuple[np.ndarray, ...]:
     rows = []
     for part in parts:
-        for label, logit, file in zip(*scores_of(folder, detector, part), strict=True):
+        for label, logit, file in zip(*scores_of(folder, detector.file.stem, part.dataset), strict=True):
             with Image.open(part.folder / file) as image:
                 rows.append((label, logit, np.asarray(image.convert('L')).mean()))
     return tuple(np.array(rows).T)

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from forensics import records
 from forensics.data import datasets
 from forensics.data.parts import Part
 from forensics.errors import UserError
+from forensics.judging import scoring
 
 PROJECT = Path(__file__).resolve().parent.parent
 SIZE = 256  # of the assignment's networks; other pictures are scaled for all networks alike
@@ -48,6 +51,14 @@ def train_and_judge(
         line = ['-d', judge, '-m', model, '-cpp', records.checkpoint_path('checkpoints', name)]
         run('numerical_analysis.py', line, folder, root, environment)
     return records.last_run(folder / records.log_path('out', name)), records.read_json(metrics)['metrics']
+
+
+def scores_of(
+    folder: Path, detector: str, dataset: str, condition: str = 'test'
+) -> tuple[np.ndarray, np.ndarray, list]:
+    """(labels, logits, files) of a part that was scored in the folder."""
+    record = records.read_scores(folder / records.scores_path('out', detector, dataset, condition))
+    return np.array(record['labels']), scoring.fake_logits(np.array(record['scores'], float)), record['files']
 
 
 def run_name(names: list[str], model: str, words: list) -> str:

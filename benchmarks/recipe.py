@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run, run_name, train_and_judge, write_table  # noqa: E402
+from benchmarks.commands import run, run_name, scores_of, train_and_judge, write_table  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.judging import scoring  # noqa: E402
@@ -86,14 +86,11 @@ def result_of(args: argparse.Namespace, names: list[str], change: str, seed: int
     run('benchmark.py', ['--checkpoints', checkpoint, '--datasets', names[0], '--perturb', *PERTURBED], folder, root)
     return {
         'auc': metrics['auc'],
-        'perturbed': [auc_after(folder, name, names[0], condition) for condition in PERTURBED],
+        'perturbed': [
+            scoring.auc(*scores_of(folder, name, names[0], f'test-{condition}')[:2]) for condition in PERTURBED
+        ],
         'minutes': sum(log['seconds']) / 60,
     }
-
-
-def auc_after(folder: Path, name: str, dataset: str, condition: str) -> float:
-    record = records.read_scores(folder / records.scores_path('out', name, dataset, f'test-{condition}'))
-    return scoring.auc(np.array(record['labels']), scoring.fake_logits(np.array(record['scores'], float)))
 
 
 def line(dataset: str, change: str, results: list[dict]) -> str:

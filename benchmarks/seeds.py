@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run_name, train_and_judge  # noqa: E402
+from benchmarks.commands import run_name, scores_of, train_and_judge  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
@@ -64,9 +64,7 @@ def one_run(args: argparse.Namespace, kernels: str, seed: int) -> dict:
     root = datasets.find_dataset(args.dataset).parent
     log, _ = train_and_judge([args.dataset], args.model, words, folder, root, KERNELS[kernels])
     name = run_name([args.dataset], args.model, words)
-    record = records.read_scores(folder / records.scores_path('out', name, args.dataset, 'test'))
-    labels, outputs = np.asarray(record['labels']), scoring.two_columns(record['scores'])
-    margins = outputs[:, 1] - outputs[:, 0]
+    labels, margins, _ = scores_of(folder, name, args.dataset)
     best = records.best_epoch(log)
     row = {
         'auc': scoring.auc(labels, margins),

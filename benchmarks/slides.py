@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import options  # noqa: E402
-from benchmarks.commands import run_name, train_and_judge  # noqa: E402
+from benchmarks.commands import run_name, scores_of, train_and_judge  # noqa: E402
 from forensics import records  # noqa: E402
 from forensics.data import datasets  # noqa: E402
 from forensics.data.parts import Part  # noqa: E402
@@ -120,10 +120,9 @@ def print_by_size(approaches: list[str], home: Path, folder: Path) -> None:
         model, _, words = APPROACHES[approach]
         name = run_name([home.name], model, words)
         done = place_of(approach, 'by person', folder)
-        record = records.read_scores(done / records.scores_path('out', name, home.name, 'test'))
-        labels, outputs = np.asarray(record['labels']), scoring.two_columns(record['scores'])
-        said = outputs[:, 1] > outputs[:, 0]
-        quarter = np.searchsorted(edges, [sizes[file][0] for file in record['files']], side='right')
+        labels, logits, files = scores_of(done, name, home.name)
+        said = logits > 0
+        quarter = np.searchsorted(edges, [sizes[file][0] for file in files], side='right')
         cells = [f'{scoring.accuracy(labels[quarter == q], said[quarter == q]):.1f}' for q in range(4)]
         print(f'| {approach} | {" | ".join(cells)} |')
 

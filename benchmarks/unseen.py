@@ -34,7 +34,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--only', nargs='+', metavar='NAME', help='leave only these out, of those of -d (default: all)')
     parser.add_argument('-e', '--epochs', type=options.positive, default=3, help='(default: %(default)s)')
     parser.add_argument('--crop', type=options.positive, default=224, help='(default: %(default)s)')
-    parser.add_argument('--self-blend', type=float, default=0.3, help='share of made fakes (default: %(default)s)')
+    parser.add_argument(
+        '--self-blend', type=options.share, default=0.3, help='share of made fakes (default: %(default)s)'
+    )
     parser.add_argument('--folder', default='.cache/unseen', help='where the runs are kept (default: %(default)s)')
     options.add_data_root(parser)
     args = parser.parse_args(argv)
